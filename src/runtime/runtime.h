@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The shim manager: bundles, shims, their connections, and the table of tasks. A task is in the table from the moment
+ * its shim runs until it was deleted or its shim died; the shim outlives the daemon, and runtime_start() finds
+ * it again.
+ *
+ * Threads. Everything here may be called from any thread unless it says otherwise, and nothing waits for a shim: calls
+ * to shims are sent with a deadline and answered by a callback on the loop's thread, so that a shim that does
+ * not answer holds neither a thread nor a lock. What must block (mounts, running a shim's binary) runs on the pool, and
+ * of the background kind (recovery, dead shims) only a few at a time.
+ *
+ * One change of a container at a time: create, delete and clean-up are operations, queued per container.
+ */
+#pragma once
+
+#include <protobuf-c/protobuf-c.h>
+#include "base/arena.h"
+#include "base/loop.h"
+#include "base/pool.h"
+#include "events/exchange.h"
+#include "api/containerd/task/v3/task.pb-c.h"
+
+typedef struct Runtime Runtime;
+typedef struct Task Task;
+
+/* Copied. Strings may be NULL only where it says so. */
+typedef struct RuntimeOptions {
+        const char *root, *state;  /* of the daemon; ours is io.containerd.runtime.v2.task below each */
+        const char *grpc_address;  /* path of the socket, as shims are told */
+        const char *ttrpc_address; /* where shims forward events */
+        const char *daemon_path;   /* for -publish-binary */
+        const char *version;       /* containerd's API level, as shims are told: "2.3.4" */
+        const char *socket_dir;    /* for shim sockets; NULL: "s" below state when that is short enough */
+        const char *const *env;    /* "K=V" added to a shim's environment; NULL-terminated or NULL */
+        /* The runtime's name of a container's record, on the heap; NULL when there is none. For bundles that do not
+         * say which shim made them. */
+        char *(*runtime_name)(void *ctx, const char *ns, const char *id);
+        void *runtime_name_ctx;
+} RuntimeOptions;
+
+int runtime_new(const RuntimeOptions *o, Loop *loop, Pool *pool, Exchange *ex, Runtime **ret, Err *err);
+/* Finds the shims of an earlier daemon: their tasks are in the table when this returns, and become usable one by
+ * one; see task_defer(). Before the first call is served. */
+int runtime_start(Runtime *rt, Err *err);
+/* Lets go of the shims, which go on. On the loop's thread, after the pool has ended. Returns NULL. */
+Runtime *runtime_free(Runtime *rt);
+
+/* A reference, or NULL. A task that is being recovered is found as well. */
+Task *runtime_find(Runtime *rt, const char *ns, const char *id);
+/* References to all tasks of a namespace (NULL: of all) in order of their ids; the array is on the heap. */
+size_t runtime_list(Runtime *rt, const char *ns, Task ***ret);
+void runtime_list_free(Task **tasks, size_t n);
+
+Task *task_ref(Task *t);
+Task *task_unref(Task *t); /* takes NULL; returns NULL */
+static inline void cleanup_task(Task **t)
+{
+        task_unref(*t);
+}
+const char *task_id(const Task *t);
+const char *task_ns(const Task *t);
+uint32_t task_pid(const Task *t); /* of init */
+
+/* 1 when the task is still being recovered: fn will run on a pool thread when that has ended, well or badly (look
+ * it up again). 0 when it is usable now; fn will not run. */
+int task_defer(Task *t, void (*fn)(void *ctx), void *ctx);
+
+/* The end of a call to a shim, on the loop's thread. r is 0 with the answer's bytes, or -code with err. */
+typedef void (*TaskReplyFn)(void *ctx, int r, const void *reply, size_t n, Err *err);
+/* Sends one call of the task service; v2 or v3, as the shim speaks. timeout_ms 0: LIMIT_SHIM_CALL_MS. Codes: the
+ * shim's own; DEADLINE_EXCEEDED; UNAVAILABLE when the connection is gone. */
+void task_call(Task *t, const char *method, const void *req, uint64_t timeout_ms, TaskReplyFn fn, void *ctx);
+
+/* The exit of a process. One call to the shim serves everybody who waits. */
+typedef struct TaskExit {
+        uint32_t status;
+        int64_t sec;
+        int32_t nsec;
+} TaskExit;
+typedef struct TaskWaiter TaskWaiter;
+typedef void (*TaskWaitFn)(void *ctx, int r, const TaskExit *exit, Err *err);
+/* fn runs once, on the loop's thread, unless task_wait_cancel() comes first, which gives 1 then. Ends with the exit
+ * status of the clean-up when the shim dies. */
+TaskWaiter *task_wait(Task *t, const char *exec_id, TaskWaitFn fn, void *ctx);
+int task_wait_cancel(TaskWaiter *w);
+/* The process is deleted: who waits from now on means another one of the same name. */
+void task_wait_forget(Task *t, const char *exec_id);
+
+typedef struct TaskCreate {
+        const char *ns, *id;
+        const char *runtime;      /* name, or absolute path of a shim */
+        const void *spec;         /* config.json as it will stand in the bundle */
+        size_t n_spec;
+        const Google__Protobuf__Any *options; /* NULL: none */
+        Task__CreateTaskRequest req;          /* for the shim; id and bundle are filled in here */
+} TaskCreate;
+typedef void (*TaskCreateFn)(void *ctx, int r, uint32_t pid, Err *err);
+/* Bundle, shim, Create. What `create` points at stays until fn has run (any thread). ALREADY_EXISTS. After a
+ * failure nothing is left. */
+void task_create(Runtime *rt, const TaskCreate *create, TaskCreateFn fn, void *ctx);
+
+typedef void (*TaskDeleteFn)(void *ctx, int r, const Task__DeleteResponse *reply, Err *err);
+/* Deletes the task at its shim, ends the shim, removes the bundle. NOT_FOUND; what the shim says, such as that the
+ * process still runs. fn runs once, on any thread; reply lives until it returns. */
+void task_delete(Runtime *rt, const char *ns, const char *id, TaskDeleteFn fn, void *ctx);
