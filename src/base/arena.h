@@ -17,7 +17,7 @@ typedef struct ArenaBlock ArenaBlock;
 typedef struct Arena {
         ArenaBlock *head;
         size_t used;  /* bytes handed out */
-        size_t cap;   /* arena_try() refuses beyond this; SIZE_MAX for none */
+        size_t cap;   /* arena_try() refuses beyond this; 0 for none */
 } Arena;
 
 void arena_init(Arena *a, size_t cap);

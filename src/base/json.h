@@ -4,6 +4,8 @@
  * exact: a number beyond int64 that is exactly 18446744073709551615 is read as such (how specs write an unlimited
  * rlimit), any other inexact number is refused by its path.
  *
+ * A local document is declared `json_t *j CLEANUP(json_decrefp) = NULL;`, jansson's own.
+ *
  * Readers: json_get_*() look a member up, leave *ret alone when it is absent or null, and answer INVALID_ARGUMENT
  * naming the member when its type is wrong. Borrowed strings live as long as the document.
  */
@@ -12,11 +14,6 @@
 #include <jansson.h>
 #include "base/cleanup.h"
 #include "base/err.h"
-
-static inline void json_decrefp(json_t **j)
-{
-        json_decref(*j);
-}
 
 /* INVALID_ARGUMENT with line and column; what names the document in the message. */
 int json_read(const char *text, size_t n, size_t max, const char *what, json_t **ret, Err *err);
