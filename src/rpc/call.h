@@ -31,7 +31,9 @@ typedef struct RpcMethod RpcMethod;
 typedef struct RpcTransport RpcTransport;
 
 struct Call {
-        Arena *arena;
+        Arena *arena;         /* as long as the call */
+        Arena *step;          /* stream: the message of this step and its temporaries, emptied after it;
+                                 otherwise the same as arena */
         Err *err;             /* the call's own; handlers pass it down */
         const char *ns;       /* header containerd-namespace; NULL when absent. See call_namespace() */
         const char *lease;    /* header containerd-lease; NULL when absent */
@@ -42,7 +44,8 @@ struct Call {
         const RpcMethod *method;
 };
 
-/* The namespace, checked: FAILED_PRECONDITION "namespace is required", INVALID_ARGUMENT for an illegal one. */
+/* The namespace, checked: FAILED_PRECONDITION when absent, INVALID_ARGUMENT for an illegal one. Reads only ns
+ * and err. */
 int call_namespace(Call *c, const char **ret);
 
 Call *call_ref(Call *c);
@@ -60,7 +63,8 @@ int call_claim(Call *c);
 /* The response message of a pending call. */
 void *call_response(Call *c);
 /* fn runs once, on a pool thread, if the call is cancelled or times out while pending; it takes the call out of
- * wherever it was stored. Set before storing the call. Not called after call_claim() has given 1. */
+ * wherever it was stored, or finds that somebody else just has. Set before storing the call. Not called after
+ * call_claim() has given 1, nor before the handler has returned RPC_PENDING. */
 void call_on_cancel(Call *c, void (*fn)(Call *c));
 
 /* Instead of filling rsp: an encoded response, copied or taken before return. For answers kept ready. */
@@ -69,9 +73,11 @@ void call_reply_encoded(Call *c, const void *bytes, size_t n);
 void call_reply_take(Call *c, void *bytes, size_t n);
 
 /* stream: queues one message. Never blocks; the bytes wait for the peer's window, so send one chunk per writable
- * step. From a step only. */
+ * step. From a step only. RESOURCE_EXHAUSTED for a message larger than the peer takes. */
 int call_send(Call *c, const ProtobufCMessage *msg);
 int call_send_encoded(Call *c, const void *bytes, size_t n);
+/* The same without a copy: heap memory, freed when sent, or at once on an error. */
+int call_send_take(Call *c, void *bytes, size_t n);
 /* stream: asks for a writable step as soon as there is room. Any thread; cheap when one is already asked for. */
 void call_wake(Call *c);
 
@@ -80,14 +86,18 @@ void call_wake(Call *c);
  *   RPC_MORE   go on: the transport calls again when there is something to do;
  *   0          finish the call with OK once everything queued is sent;
  *   -code      finish with c->err.
- * NULL steps are skipped as if they returned RPC_MORE (end: as if 0).
+ * NULL steps are skipped as if they returned RPC_MORE; end, in a method with a client stream, as if it returned 0.
  *
  *   open      once, before anything else.
- *   message   for each message of the client; the next is not read from the wire before this returns.
+ *   message   for each message of the client; while it runs at most one more is read from the wire. A method
+ *             without a client stream gets exactly one.
  *   end       the client has closed its side.
- *   writable  there is room to send: after open and end if the method streams only to the client, after
- *             call_wake(), and again after each RPC_MORE of this step that sent something.
- *   close     always, last, also on cancellation: frees state. Returns nothing.
+ *   writable  there is room to send: once open, message and end are done if the method streams only to the client,
+ *             after call_wake(), and again after each RPC_MORE of this step that sent something.
+ *   close     last, if open has been run, also on cancellation: frees state. What was queued is still sent, and
+ *             the client learns of the end only after it.
+ *
+ * What a step queued goes out when it returns.
  */
 typedef struct RpcStreamOps {
         int (*open)(Call *c);

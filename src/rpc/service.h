@@ -11,7 +11,7 @@
  *         };
  *         const RpcService containers_service = RPC_SERVICE("containerd.services.containers.v1.Containers", methods);
  *
- * A registry is filled before the first connection and constant afterwards: no lock.
+ * Names are full protobuf names. A registry is filled before the first connection and constant afterwards: no lock.
  */
 #pragma once
 
