@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+# The front door. Each target makes sure of the Debian packages it needs (as root it installs them).
+#
+#   make            everything, optimised and hardened, into build/
+#   make demo       a container from a real image through every part, in a throw-away root
+#   make check      every test; closes with "N passed, N failed"
+#   make asan tsan  the same tests under sanitizers
+#   make bench      the workloads, side by side with Debian's containerd
+#   make format lint
+#   make install    DESTDIR and PREFIX are honoured
+
+BUILD    ?= build
+PREFIX   ?= /usr
+WERROR   ?= 0
+SETUP    = meson setup $(if $(filter 1,$(WERROR)),-Dwerror=true)
+SOURCES  = $(shell git ls-files '*.c' '*.h')
+
+all: $(BUILD)/build.ninja
+	ninja -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	ci/need build
+	$(SETUP) --buildtype=release -Ddebug=true $(BUILD)
+
+# The tests run on a build that checks the order of locks.
+build-check/build.ninja:
+	ci/need build
+	$(SETUP) -Ddebug_locks=true build-check
+
+build-asan/build.ninja:
+	ci/need build
+	$(SETUP) -Ddebug_locks=true -Db_sanitize=address,undefined -Db_lundef=false build-asan
+
+build-tsan/build.ninja:
+	ci/need build
+	$(SETUP) -Ddebug_locks=true -Db_sanitize=thread -Db_lundef=false build-tsan
+
+demo: all
+	ci/need run demo
+	dist/demo $(BUILD)
+
+check: build-check/build.ninja
+	ci/need run check
+	ninja -C build-check
+	ci/check build-check $(ARGS)
+
+asan: build-asan/build.ninja
+	ci/need run check
+	ninja -C build-asan
+	ci/check build-asan $(ARGS)
+
+asan-unit: build-asan/build.ninja
+	ninja -C build-asan
+	ci/check build-asan --unit $(ARGS)
+
+tsan: build-tsan/build.ninja
+	ci/need run check
+	ninja -C build-tsan
+	ci/check build-tsan $(ARGS)
+
+bench: all
+	ci/need run bench
+	bench/run $(BUILD) $(ARGS)
+
+format:
+	ci/need format
+	clang-format -i $(SOURCES)
+
+lint: all
+	ci/need lint
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr -I src -I $(BUILD) src cmd
+	clang-tidy --quiet -p $(BUILD) $(filter %.c,$(SOURCES))
+
+install: all
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/lighterd $(BUILD)/lighter
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/lighter $(BUILD)/containerd-shim-lighter-v2 $(BUILD)/lighter-unpack
+
+clean:
+	rm -rf build build-check build-asan build-tsan
+
+.PHONY: all demo check asan asan-unit tsan bench format lint install clean
