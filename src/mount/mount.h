@@ -27,12 +27,11 @@ typedef struct MountList {
 
 /* What the option words mean to mount(2). */
 typedef struct MountFlags {
-        unsigned long flags;       /* MS_* */
-        unsigned long propagation; /* MS_SHARED, MS_PRIVATE, ... with MS_REC; 0 for none */
-        int loop;                  /* source is a file for a loop device */
-        const char *uidmap;        /* "0:1000:65536,...", NULL for none */
+        unsigned long flags; /* MS_* */
+        int loop;            /* source is a file for a loop device */
+        const char *uidmap;  /* "0:1000:65536,...", NULL for none */
         const char *gidmap;
-        char *data;                /* what is left, joined by commas; "" for none */
+        char *data;          /* what is left, joined by commas; "" for none */
 } MountFlags;
 
 /* Sorts option words. INVALID_ARGUMENT for X-containerd.* words, which somebody should have taken out before. */
