@@ -392,12 +392,18 @@ static void pack(Pending *p, const TtrpcCall *call)
 {
         Ttrpc__Request req = TTRPC__REQUEST__INIT;
         Ttrpc__KeyValue ns = TTRPC__KEY_VALUE__INIT, *metadata[] = {&ns};
+        void *packed = NULL;
         size_t n;
 
         req.service = call->service;
         req.method = call->method;
         req.timeout_nano = (int64_t)call->timeout_ms * (int64_t)NS_PER_MS;
-        req.payload.data = message_pack(NULL, call->req, &req.payload.len);
+        if (call->req) {
+                req.payload.data = packed = message_pack(NULL, call->req, &req.payload.len);
+        } else {
+                req.payload.data = (uint8_t *)(uintptr_t)call->bytes;
+                req.payload.len = call->n_bytes;
+        }
         if (call->ns) {
                 ns.key = NAMESPACE_KEY;
                 ns.value = call->ns;
@@ -413,7 +419,7 @@ static void pack(Pending *p, const TtrpcCall *call)
                 p->n = TTRPC_HEADER + n;
                 protobuf_c_message_pack(&req.base, p->frame + TTRPC_HEADER);
         }
-        free(req.payload.data);
+        free(packed);
 }
 
 void ttrpc_client_call(TtrpcClient *c, const TtrpcCall *call, TtrpcReplyFn fn, void *ctx)

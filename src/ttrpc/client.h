@@ -41,7 +41,9 @@ DEFINE_CLEANUP(TtrpcClient *, ttrpc_client_unref)
 typedef struct TtrpcCall {
         const char *service, *method; /* "containerd.task.v3.Task", "State" */
         const char *ns;               /* sent as containerd-namespace-ttrpc; NULL for none */
-        const void *req;              /* a protobuf-c message, packed before the function returns */
+        const void *req;              /* a protobuf-c message, packed before the function returns; or NULL, and ... */
+        const void *bytes;            /* ... the encoded request, copied before the function returns */
+        size_t n_bytes;
         int timeout_ms;               /* also sent to the server; 0 for none */
 } TtrpcCall;
 
