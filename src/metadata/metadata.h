@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The metadata store: what a namespace contains, as records in the database. One transaction changes any number of
+ * records of any kind and carries the events about it, which are published when it is durable, in the order of
+ * commits. Files beside this one give each kind its rules: namespaces.h, images.h, containers.h, leases.h, content.h,
+ * snapshots.h.
+ *
+ *         MetaTxn txn CLEANUP(meta_txn_end) = {};           aborts unless committed
+ *         r = meta_begin_rw(meta, &txn, arena, err);
+ *         if (r < 0)
+ *                 return r;
+ *         containers_create(&txn, ns, container);           ALREADY_EXISTS sticks in txn
+ *         meta_event(&txn, ns, "/containers/create", &event);
+ *         return meta_commit(&txn);                         durable and published; nothing fails after it
+ *
+ * Errors stick as db/db.h has it: functions with a MetaTxn do nothing once it has failed and return what sticks.
+ * Their lookups answer NULL or 0. A record's value is the wire message, encoded, so that lists are copied and not
+ * decoded; MetaTxn.arena (the call's) holds what is decoded.
+ */
+#pragma once
+
+#include <protobuf-c/protobuf-c.h>
+#include "api/google/protobuf/timestamp.pb-c.h"
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/cleanup.h"
+#include "base/str.h"
+#include "db/db.h"
+#include "db/filter.h"
+#include "events/exchange.h"
+
+typedef struct Metadata Metadata;
+typedef struct MetaEvent MetaEvent;
+
+/* Both are borrowed and outlive it; ex may be NULL: nobody listens. */
+Metadata *metadata_new(DbEnv *db, Exchange *ex);
+Metadata *metadata_free(Metadata *m); /* takes NULL, returns NULL */
+DbEnv *metadata_db(Metadata *m);
+
+typedef struct MetaTxn { /* zero-initialise */
+        DbTxn db; /* for those who keep records of their own */
+        Metadata *meta;
+        Arena *arena;
+        Err *err;
+        MetaEvent *events, **events_tail;
+        DbHook hook;
+        char ns[80]; /* the namespace that was looked up last, and its number */
+        uint32_t ns_number;
+} MetaTxn;
+
+int meta_begin_ro(Metadata *m, MetaTxn *txn, Arena *a, Err *err);
+int meta_begin_rw(Metadata *m, MetaTxn *txn, Arena *a, Err *err);
+/* For a transaction that only deletes: works on a full disk. */
+int meta_begin_free(Metadata *m, MetaTxn *txn, Arena *a, Err *err);
+int meta_commit(MetaTxn *txn);
+void meta_txn_end(MetaTxn *txn);
+#define meta_fail(txn, code, ...) db_fail_at(&(txn)->db, code, __FILE__, __LINE__, __VA_ARGS__)
+static inline int meta_failed(const MetaTxn *txn) /* 0, or what sticks */
+{
+        return txn->db.failed;
+}
+
+/* Queues an event; the message is encoded at once, its descriptor gives the type. Several go out in this order. */
+void meta_event(MetaTxn *txn, const char *ns, const char *topic, const void *message);
+
+/* ---- namespaces as numbers: the second part of a key ---- */
+
+/* The number of a namespace, or 0 when there is no such namespace (then it has no records either). */
+uint32_t meta_ns_find(MetaTxn *txn, const char *ns);
+/* The same for who is about to write into it: makes the namespace. 0 only when failed. */
+uint32_t meta_ns_ensure(MetaTxn *txn, const char *ns);
+
+/* ---- records that are messages ---- */
+
+/* Decoded into the arena, or NULL: not there (or failed). DATA_LOSS sticks for what does not decode. */
+void *meta_get(MetaTxn *txn, const DbKey *key, const ProtobufCMessageDescriptor *desc);
+void *meta_decode(MetaTxn *txn, DbVal value, const ProtobufCMessageDescriptor *desc);
+void meta_put(MetaTxn *txn, const DbKey *key, const void *message);
+/* 1, or 0: there was one (or failed). */
+int meta_put_new(MetaTxn *txn, const DbKey *key, const void *message);
+
+/*
+ * Walks the records below prefix that match, in order of their names, and hands the stored bytes to fn; without
+ * filters nothing is decoded. field reads the decoded message, which is its ctx. fn returns 0 to go on, 1 to
+ * stop, -code (err set) to fail. 0, or -code, which does not stick.
+ */
+typedef int (*MetaListFn)(void *ctx, DbVal stored);
+int meta_list(MetaTxn *txn, const DbKey *prefix, const ProtobufCMessageDescriptor *desc, const Filter *filter,
+              FilterFieldFn field, MetaListFn fn, void *ctx);
+/* A MetaListFn whose ctx is MetaListOut: appends the record as a repeated message field of a list response. */
+typedef struct MetaListOut {
+        Str bytes;
+        unsigned field; /* its number, 1 to 15 */
+} MetaListOut;
+int meta_list_append(void *ctx, DbVal stored);
+
+/* ---- maps, masks and times of wire messages ---- */
+
+/* Every ...LabelsEntry of the API has this shape: a message with key and value. */
+typedef struct LabelEntry {
+        ProtobufCMessage base;
+        const char *key, *value;
+} LabelEntry;
+
+/* INVALID_ARGUMENT "WHAT: label key and value length ...: invalid argument". entries as the message has them. */
+int labels_check(const void *entries, size_t n, const char *what, Err *err);
+/* The entries without those whose value is empty, later ones of a key replacing earlier ones; in place. */
+void labels_normalise(void *entries, size_t *n);
+/* NULL when there is no such key. */
+const char *labels_find(const void *entries, size_t n, const char *key);
+/* Sets one key; NULL or "" removes it. *entries is replaced by a longer array in the arena where needed. */
+void labels_set(Arena *a, void *entries, size_t *n, const ProtobufCMessageDescriptor *entry_desc, const char *key,
+                const char *value);
+/* The field path of a filter, "labels.a.b" from its second part on; for FilterFieldFn. */
+const char *labels_field(const void *entries, size_t n, const char *const *path, size_t n_path, size_t from);
+
+/* A google.protobuf.Timestamp in the arena; to and from base/clock.h. */
+Google__Protobuf__Timestamp *time_to_pb(Arena *a, Time t);
+Time time_from_pb(const Google__Protobuf__Timestamp *t); /* NULL: TIME_YEAR1 */
+
+/* ---- waiting for what is removed in the background ---- */
+
+/* Calls done(arg) once, on any thread and possibly before it returns, when everything whose record was gone
+ * before this call is gone from disk as well. */
+typedef void (*MetaSyncFn)(void *ctx, void (*done)(void *arg), void *arg);
+/* While plugins start, before calls are served. */
+void metadata_add_sync(Metadata *m, MetaSyncFn fn, void *ctx);
+/* done(arg) once, when all of them are through. Does not block. */
+void metadata_sync(Metadata *m, void (*done)(void *arg), void *arg);
