@@ -269,31 +269,47 @@ static int waiting_locked(const CallImpl *c)
         return c->eof && !c->ended;
 }
 
-static void run_call(void *arg)
+static void run_once(CallImpl *c)
 {
-        CallImpl *c = arg;
-        int again;
+        int first;
 
         if (c->call.method->kind == RPC_STREAM) {
                 steps_run(c);
-        } else if (!run_cancelled(c)) {
-                int first;
-
-                {
-                        LOCKED(&c->lock);
-                        first = !c->ended;
-                        c->ended = 1;
-                }
-                if (first)
-                        run_handler(c);
+                return;
         }
+        if (run_cancelled(c))
+                return;
         {
                 LOCKED(&c->lock);
-                c->running = 0;
-                again = waiting_locked(c);
+                first = !c->ended;
+                c->ended = 1;
         }
-        if (again)
-                call_kick(c);
+        if (first)
+                run_handler(c);
+}
+
+static void run_call(void *arg)
+{
+        CallImpl *c = arg;
+
+        for (;;) {
+                int give_way;
+
+                run_once(c);
+                {
+                        LOCKED(&c->lock);
+                        if (!waiting_locked(c)) {
+                                c->running = 0;
+                                break;
+                        }
+                        /* Not the end of a call, which may come while the pool is being closed. */
+                        give_way = c->call.method->kind == RPC_STREAM && !c->cancelled;
+                }
+                if (give_way) {
+                        c->registry->run(c->registry->run_ctx, run_call, c);
+                        return;
+                }
+        }
         call_unref(&c->call);
 }
 
