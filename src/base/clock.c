@@ -155,3 +155,43 @@ int duration_parse(const char *s, int64_t *ret_ns)
         *ret_ns = (int64_t)(total + 0.5) * (negative ? -1 : 1);
         return 0;
 }
+
+/* v in units of 10^-digits, without trailing zeros. */
+static void decimal(char *buf, uint64_t v, int digits, const char *unit)
+{
+        uint64_t scale = 1;
+        char frac[24];
+        size_t n;
+
+        for (int i = 0; i < digits; i++)
+                scale *= 10;
+        n = (size_t)snprintf(frac, sizeof(frac), ".%0*llu", digits, (unsigned long long)(v % scale));
+        while (n > 0 && (frac[n - 1] == '0' || frac[n - 1] == '.'))
+                frac[--n] = 0;
+        snprintf(buf, TIME_TEXT_MAX, "%llu%s%s", (unsigned long long)(v / scale), frac, unit);
+}
+
+const char *duration_format(int64_t ns, char buf[TIME_TEXT_MAX])
+{
+        uint64_t u = ns < 0 ? -(uint64_t)ns : (uint64_t)ns, minutes = u / (60 * NS_PER_SEC);
+        char seconds[TIME_TEXT_MAX], hours[24] = "";
+        const char *sign = ns < 0 ? "-" : "";
+
+        if (u == 0)
+                return strcpy(buf, "0s");
+        if (u < 1000)
+                decimal(seconds, u, 0, "ns");
+        else if (u < NS_PER_MS)
+                decimal(seconds, u, 3, "µs");
+        else if (u < NS_PER_SEC)
+                decimal(seconds, u, 6, "ms");
+        else
+                decimal(seconds, u % (60 * NS_PER_SEC), 9, "s");
+        if (minutes >= 60)
+                snprintf(hours, sizeof(hours), "%lluh", (unsigned long long)(minutes / 60));
+        if (minutes > 0)
+                snprintf(buf, TIME_TEXT_MAX, "%s%s%llum%.12s", sign, hours, (unsigned long long)(minutes % 60), seconds);
+        else
+                snprintf(buf, TIME_TEXT_MAX, "%s%.30s", sign, seconds);
+        return buf;
+}

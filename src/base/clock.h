@@ -25,3 +25,5 @@ const char *time_format(Time t, char buf[TIME_TEXT_MAX]);
 int time_parse(const char *s, Time *ret);
 /* Go's "1h2m3.5s", "100ms", "0s"; ns out. 0 or -1. */
 int duration_parse(const char *s, int64_t *ret_ns);
+/* As Go prints it: "1h2m3.5s", "1.5ms", "0s". */
+const char *duration_format(int64_t ns, char buf[TIME_TEXT_MAX]);

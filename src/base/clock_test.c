@@ -36,3 +36,19 @@ TEST(durations_parse_as_go_writes_them)
         CHECK(duration_parse("10", &ns) < 0 && duration_parse("s", &ns) < 0 && duration_parse("5x", &ns) < 0);
         CHECK(duration_parse("", &ns) < 0 && duration_parse("1h ", &ns) < 0);
 }
+
+TEST(duration_is_written_as_go_does)
+{
+        static const struct {
+                int64_t ns;
+                const char *text;
+        } cases[] = {
+                {0, "0s"}, {1, "1ns"}, {1500, "1.5µs"}, {100000000, "100ms"}, {1234567, "1.234567ms"},
+                {1000000000, "1s"}, {1500000000, "1.5s"}, {60000000000, "1m0s"}, {3723500000000, "1h2m3.5s"},
+                {-1500000000, "-1.5s"}, {INT64_MIN, "-2562047h47m16.854775808s"}, {10000000000, "10s"},
+        };
+        char buf[TIME_TEXT_MAX];
+
+        for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+                CHECK_STR(duration_format(cases[i].ns, buf), cases[i].text);
+}

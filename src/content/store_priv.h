@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "base/lock.h"
+#include "base/map.h"
+#include "content/store.h"
+
+enum { INGEST_NAME_MAX = 65, CONTENT_PATH_MAX = 160 };
+
+struct ContentStore {
+        int root; /* folder */
+
+        Lock refs_lock; /* LOCK_INGEST */
+        pthread_cond_t refs_freed;
+        Map refs; /* of RefLock: refs that a writer has open */
+
+        Lock pins_lock; /* LOCK_BLOB */
+        pthread_cond_t pins_changed;
+        Map pins; /* of Pin, by digest */
+};
+
+/* Claims a ref for one writer; waits a moment for one that is just closing. UNAVAILABLE. */
+int content_ref_lock(ContentStore *s, const char *ref, Err *err);
+void content_ref_unlock(ContentStore *s, const char *ref);
+
+/* "blobs/sha256/<hex>". */
+void content_blob_path(const Digest *d, char path[CONTENT_PATH_MAX]);
+
+/* The files of an ingest, in its folder. */
+void ingest_dir_name(const char *ref, char name[INGEST_NAME_MAX]);
+/* The ingest folder itself, made if make is set. NOT_FOUND. */
+int ingest_parent(ContentStore *s, int make, int *ret_fd, Err *err);
+int ingest_read_status(Arena *a, int dir, ContentStatus *ret, Err *err);
+int ingest_write_status(int dir, const ContentStatus *st, Err *err);
+int ingest_write_updated(int dir, Time t, Err *err);
