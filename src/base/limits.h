@@ -46,15 +46,19 @@ enum {
         LIMIT_TAR_NAME = 4096,
         LIMIT_TAR_PAX = 1024 * 1024,
         LIMIT_TAR_XATTR = 64 * 1024,
+        LIMIT_TAR_SPARSE = 65536,               /* data regions of one sparse file */
         LIMIT_TAR_DEPTH = 256,
         LIMIT_ZSTD_WINDOW_LOG = 27,
 
         /* processes and threads */
+        LIMIT_WORKER_FDS = 1024,
+        LIMIT_WORKER_MEMORY_MB = 1024,          /* address space */
         LIMIT_POOL_THREADS = 16,
         LIMIT_EXECS = 1024,                     /* exec processes of one container */
         LIMIT_SOCKET_PATH = 104,
 
         /* times, in milliseconds */
+        LIMIT_WORKER_START_MS = 10000,
         LIMIT_SHIM_START_MS = 10000,
         LIMIT_SHIM_LOAD_MS = 5000,
         LIMIT_SHIM_CLEANUP_MS = 5000,
