@@ -15,7 +15,7 @@
  *
  * Readers take the caller's transaction, so that they see the records it sees.
  *
- * Any thread. Folders of removed snapshots are deleted by a background thread; see snapshotter_wait_removed().
+ * Any thread. Folders of removed snapshots are deleted by a background thread; see snapshotter_sync().
  */
 #pragma once
 
@@ -101,8 +101,8 @@ int snapshotter_usage(Snapshotter *sn, const char *key, SnapshotUsage *ret, Err 
 
 /* Deletes folders that no record names; once, at start, before the first change. */
 int snapshotter_cleanup(Snapshotter *sn, Err *err);
-/* Returns when every removal done before the call is off the disk. */
-void snapshotter_wait_removed(Snapshotter *sn);
+/* done(arg) once, on the background thread, when every removal before this call is off the disk. Does not block. */
+void snapshotter_sync(Snapshotter *sn, void (*done)(void *arg), void *arg);
 
 typedef struct OverlayfsOptions {
         const char *const *mount_options; /* NULL-terminated, appended to overlay mounts; NULL for none */
