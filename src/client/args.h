@@ -39,7 +39,7 @@ typedef struct Flag {
                              ... */
 } Flag;
 
-enum { COMMAND_FLAG_SETS = 6, COMMAND_DEPTH = 4 };
+enum { COMMAND_FLAG_SETS = 10, COMMAND_DEPTH = 4 };
 
 struct Command {
         const char *name;
