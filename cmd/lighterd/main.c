@@ -146,7 +146,7 @@ static int start_grpc(Daemon *d, Servers *servers, Err *err)
         if (fd < 0)
                 return err_wrap(err, "grpc");
         log_info("serving...", "address", s->address);
-        return grpc_server_listen(servers->grpc, fd, err);
+        return grpc_server_listen_fd(servers->grpc, fd, err);
 }
 
 static void on_stop_signal(void *ctx, int signo)
@@ -160,7 +160,7 @@ static void on_report_signal(void *ctx, int signo)
         const Servers *servers = ctx;
         struct mallinfo2 mem = mallinfo2();
 
-        log_info("report", "grpc_connections", log_num((int64_t)grpc_server_connections(servers->grpc)),
+        log_info("report", "grpc_connections", log_num(grpc_server_connections(servers->grpc)),
                  "ttrpc_connections", log_num((int64_t)ttrpc_server_connections(servers->ttrpc)), "heap_bytes",
                  log_num((int64_t)mem.uordblks));
 }
