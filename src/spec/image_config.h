@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The image configuration: what a container of this image runs, and the digests of its uncompressed layers.
- * https://github.com/opencontainers/image-spec/blob/main/config.md
+ * The image configuration: what a container of this image runs, and the digests of its uncompressed
+ * layers. https://github.com/opencontainers/image-spec/blob/main/config.md
  */
 #pragma once
 
@@ -22,7 +22,7 @@ typedef struct ImageConfig {
         size_t n_labels;
 } ImageConfig;
 
-/* Everything borrows from the arena. INVALID_ARGUMENT, RESOURCE_EXHAUSTED. */
+/* Everything borrows from the arena. INVALID_ARGUMENT. */
 int image_config_parse(Arena *a, const char *text, size_t n, ImageConfig *ret, Err *err);
 
 /* The chain id of the first n layers: what a snapshot of them is called. n >= 1.

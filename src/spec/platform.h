@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Platforms, "os[(version)]/arch[/variant]", with containerd's normalisation: x86_64 is amd64, aarch64 arm64,
- * armhf arm/v7. A Platform borrows its strings; those written by platform_parse() live in the arena.
+ * Platforms, "os[(version)]/arch[/variant]", with containerd's normalisation: x86_64 is amd64,
+ * aarch64 arm64, armhf arm/v7. A Platform borrows its strings; those written by platform_parse()
+ * live in the arena.
  */
 #pragma once
 
@@ -14,7 +15,8 @@ typedef struct Platform {
 
 enum { PLATFORM_TEXT_MAX = 256 };
 
-/* One to three parts; a single part is an OS or an architecture, the rest is the host's. INVALID_ARGUMENT. */
+/* One to three parts; a single part is an OS or an architecture, the rest is the host's.
+ * INVALID_ARGUMENT. */
 int platform_parse(Arena *a, const char *s, Platform *ret, Err *err);
 /* Replaces aliases by their canonical static names; NULL becomes "". */
 void platform_normalize(Platform *p);

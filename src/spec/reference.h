@@ -2,9 +2,10 @@
 /*
  * Image references, [domain/]path[:tag][@digest]. Two grammars meet here:
  *
- * - the distribution reference, which people type: "busybox" means docker.io/library/busybox:latest;
- * - the locator, which the daemon stores and resolves: host/path, then an object (tag, @digest or tag@digest), never
- *   expanded.
+ * - the distribution reference, which people type: "busybox" means
+ * docker.io/library/busybox:latest;
+ * - the locator, which the daemon stores and resolves: host/path, then an object (tag, @digest or
+ * tag@digest), never expanded.
  *
  * https://github.com/distribution/reference/blob/main/reference.go
  */

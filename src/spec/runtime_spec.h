@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config.json of a bundle: the typed reading of what Lighter itself needs of it. The OCI runtime reads the rest.
- * https://github.com/opencontainers/runtime-spec/blob/main/config.md
+ * config.json of a bundle: the typed reading of what Lighter itself needs of it. The OCI runtime
+ * reads the rest. https://github.com/opencontainers/runtime-spec/blob/main/config.md
  */
 #pragma once
 
@@ -17,12 +17,13 @@ typedef struct RuntimeSpec {
         const char *hostname;
         const char *cgroups_path;
         int has_linux;
-        int pid_namespace; /* a pid namespace of its own or joined: its init takes the others along */
+        int pid_namespace; /* a pid namespace of its own or joined: its init takes the others along
+                            */
         Annotation *annotations;
         size_t n_annotations;
 } RuntimeSpec;
 
-/* Everything borrows from the arena. INVALID_ARGUMENT naming the member, RESOURCE_EXHAUSTED. */
+/* Everything borrows from the arena. INVALID_ARGUMENT naming the member. */
 int runtime_spec_parse(Arena *a, const char *text, size_t n, RuntimeSpec *ret, Err *err);
 /* NULL when absent. */
 const char *runtime_spec_annotation(const RuntimeSpec *s, const char *key);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who a process in a container runs as: the user string of an image or a command line, looked up in the
- * container's own /etc/passwd and /etc/group. Those files are foreign bytes below a foreign root: opened inside it,
- * read to a limit, bad lines skipped.
+ * Who a process in a container runs as: the user string of an image or a command line, looked up in
+ * the container's own /etc/passwd and /etc/group. Those files are foreign bytes below a foreign
+ * root: opened inside it, read to a limit, bad lines skipped.
  */
 #pragma once
 
@@ -15,7 +15,7 @@ typedef struct UserIds {
         size_t n_additional_gids;
 } UserIds;
 
-/* user: "", "N", "name", "N:M", "name:group" ...; "" is root. root_fd is a folder, or -1 where nothing can be
- * looked up. with_groups adds the groups that list the user. INVALID_ARGUMENT for a bad string, NOT_FOUND for a name
- * that is not there. */
+/* user: "", "N", "name", "N:M", "name:group" ...; "" is root. root_fd is a folder, or -1 where
+ * nothing can be looked up. with_groups adds the groups that list the user. INVALID_ARGUMENT for a
+ * bad string, NOT_FOUND for a name that is not there. */
 int user_resolve(Arena *a, int root_fd, const char *user, int with_groups, UserIds *ret, Err *err);
