@@ -27,7 +27,7 @@ Exchange *exchange_new(void);
 Exchange *exchange_free(Exchange *ex); /* every subscription is closed; returns NULL */
 
 /* Stamps the time. type_url names the event's type ("containerd.events.TaskExit"); the n bytes of value are carried
- * verbatim; both may be empty. INVALID_ARGUMENT for a bad topic or namespace. */
+ * verbatim. NULL: an envelope without an event. INVALID_ARGUMENT for a bad topic or namespace. */
 int exchange_publish(Exchange *ex, const char *ns, const char *topic, const char *type_url, const void *value,
                      size_t n, Err *err);
 /* The same for a message of ours; its descriptor gives the type. */
