@@ -14,10 +14,11 @@
 #pragma once
 
 #include <protobuf-c/protobuf-c.h>
-#include "base/arena.h"
+#include "base/list.h"
 #include "base/loop.h"
 #include "base/pool.h"
 #include "events/exchange.h"
+#include "ttrpc/client.h"
 #include "api/containerd/task/v3/task.pb-c.h"
 
 typedef struct Runtime Runtime;
@@ -42,8 +43,12 @@ int runtime_new(const RuntimeOptions *o, Loop *loop, Pool *pool, Exchange *ex, R
 /* Finds the shims of an earlier daemon: their tasks are in the table when this returns, and become usable one by
  * one; see task_defer(). Before the first call is served. */
 int runtime_start(Runtime *rt, Err *err);
-/* Lets go of the shims, which go on. On the loop's thread, after the pool has ended. Returns NULL. */
+/* Lets go of the shims, which go on. On the loop's thread; nothing is begun after this. */
+void runtime_stop(Runtime *rt);
+/* After runtime_stop() and after the pool has ended. Takes NULL; returns NULL. */
 Runtime *runtime_free(Runtime *rt);
+/* fn runs on the loop's thread. */
+void runtime_post(Runtime *rt, void (*fn)(void *ctx), void *ctx);
 
 /* A reference, or NULL. A task that is being recovered is found as well. */
 Task *runtime_find(Runtime *rt, const char *ns, const char *id);
@@ -53,10 +58,7 @@ void runtime_list_free(Task **tasks, size_t n);
 
 Task *task_ref(Task *t);
 Task *task_unref(Task *t); /* takes NULL; returns NULL */
-static inline void cleanup_task(Task **t)
-{
-        task_unref(*t);
-}
+DEFINE_CLEANUP(Task *, task_unref)
 const char *task_id(const Task *t);
 const char *task_ns(const Task *t);
 uint32_t task_pid(const Task *t); /* of init */
@@ -65,24 +67,28 @@ uint32_t task_pid(const Task *t); /* of init */
  * it up again). 0 when it is usable now; fn will not run. */
 int task_defer(Task *t, void (*fn)(void *ctx), void *ctx);
 
-/* The end of a call to a shim, on the loop's thread. r is 0 with the answer's bytes, or -code with err. */
-typedef void (*TaskReplyFn)(void *ctx, int r, const void *reply, size_t n, Err *err);
-/* Sends one call of the task service; v2 or v3, as the shim speaks. timeout_ms 0: LIMIT_SHIM_CALL_MS. Codes: the
- * shim's own; DEADLINE_EXCEEDED; UNAVAILABLE when the connection is gone. */
-void task_call(Task *t, const char *method, const void *req, uint64_t timeout_ms, TaskReplyFn fn, void *ctx);
+/* Sends one call of the task service, v2 or v3 as the shim speaks; fn runs once, on the loop's thread, never before this
+ * returns. timeout_ms 0: no deadline. Codes: the shim's own; DEADLINE_EXCEEDED; UNAVAILABLE when the connection is
+ * gone. */
+void task_call(Task *t, const char *method, const void *req, int timeout_ms, TtrpcReplyFn fn, void *ctx);
 
-/* The exit of a process. One call to the shim serves everybody who waits. */
+/* The exit of a process. One call to the shim serves everybody who waits for it. */
 typedef struct TaskExit {
         uint32_t status;
-        int64_t sec;
+        int64_t sec; /* since 1970; TIME_YEAR1 when there is no time */
         int32_t nsec;
 } TaskExit;
-typedef struct TaskWaiter TaskWaiter;
-typedef void (*TaskWaitFn)(void *ctx, int r, const TaskExit *exit, Err *err);
-/* fn runs once, on the loop's thread, unless task_wait_cancel() comes first, which gives 1 then. Ends with the exit
- * status of the clean-up when the shim dies. */
-TaskWaiter *task_wait(Task *t, const char *exec_id, TaskWaitFn fn, void *ctx);
-int task_wait_cancel(TaskWaiter *w);
+typedef void (*TaskWaitFn)(void *ctx, int r, const TaskExit *exit, const Err *err);
+/* Memory of the waiting one's, zeroed, alive until fn has run or task_wait_cancel() has given 1. */
+typedef struct TaskWaiter {
+        List node;
+        TaskWaitFn fn;
+        void *ctx;
+} TaskWaiter;
+/* fn runs once, on the loop's thread. Ends with the exit status of the clean-up when the shim dies. */
+void task_wait(Task *t, const char *exec_id, TaskWaiter *w, TaskWaitFn fn, void *ctx);
+/* 1: it is out, fn will not run. 0: fn has run, runs, or will run. */
+int task_wait_cancel(Runtime *rt, TaskWaiter *w);
 /* The process is deleted: who waits from now on means another one of the same name. */
 void task_wait_forget(Task *t, const char *exec_id);
 
@@ -91,15 +97,15 @@ typedef struct TaskCreate {
         const char *runtime;      /* name, or absolute path of a shim */
         const void *spec;         /* config.json as it will stand in the bundle */
         size_t n_spec;
-        const Google__Protobuf__Any *options; /* NULL: none */
+        const Google__Protobuf__Any *options; /* as `shim start` gets them; NULL: none */
         Task__CreateTaskRequest req;          /* for the shim; id and bundle are filled in here */
 } TaskCreate;
-typedef void (*TaskCreateFn)(void *ctx, int r, uint32_t pid, Err *err);
+typedef void (*TaskCreateFn)(void *ctx, int r, uint32_t pid, const Err *err);
 /* Bundle, shim, Create. What `create` points at stays until fn has run (any thread). ALREADY_EXISTS. After a
  * failure nothing is left. */
-void task_create(Runtime *rt, const TaskCreate *create, TaskCreateFn fn, void *ctx);
+void task_create(Runtime *rt, TaskCreate *create, TaskCreateFn fn, void *ctx);
 
-typedef void (*TaskDeleteFn)(void *ctx, int r, const Task__DeleteResponse *reply, Err *err);
+typedef void (*TaskDeleteFn)(void *ctx, int r, const Task__DeleteResponse *reply, const Err *err);
 /* Deletes the task at its shim, ends the shim, removes the bundle. NOT_FOUND; what the shim says, such as that the
  * process still runs. fn runs once, on any thread; reply lives until it returns. */
 void task_delete(Runtime *rt, const char *ns, const char *id, TaskDeleteFn fn, void *ctx);

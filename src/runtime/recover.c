@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * After a restart. runtime_start() reads only the names of the bundles and puts a task for each into the table, LOADING
+ * and with its operation entered; so nothing is missing from then on, and whoever asks for one that is not ready waits
+ * for that one alone. Then, for all at once:
+ *
+ *         load      pool, a few at a time: what the bundle says of its shim
+ *         Connect   loop, 5 s: is it there, which API
+ *         Pids      loop, 5 s: does it still have the task
+ *
+ * A shim that is gone is cleaned up after as any dead one. One without a process is a leak (its Delete or Create was cut
+ * off by the daemon's end) and is deleted. One that is there but does not answer, say because it is stopped, is
+ * kept: its container runs, and it will answer or die later.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/path.h"
+#include "runtime/bundle.h"
+#include "runtime/runtime_priv.h"
+#include "runtime/shim.h"
+#include "runtime/shimlog.h"
+#include "spec/identifier.h"
+
+typedef struct LoadOp {
+        Op op;
+        Background work;
+        Task *task;
+        Bootstrap bootstrap;
+        Arena arena;
+        uint32_t pid;
+        TaskExit exit;
+} LoadOp;
+
+static void load_end(void *arg)
+{
+        LoadOp *o = arg;
+
+        task_wait_end(o->task, &o->exit);
+        task_unref(o->task);
+        arena_done(&o->arena);
+        free(o);
+}
+
+/* The task is not one any more. */
+static void load_clean(Background *b)
+{
+        LoadOp *o = CONTAINER_OF(b, LoadOp, work);
+        Loop *loop = o->op.rt->loop;
+        Task *t = o->task;
+        uint32_t pid;
+
+        pid = dead_clean(t, &o->exit);
+        dead_drop_bundle(t);
+        task_take_out(t);
+        dead_publish(t, pid, &o->exit);
+        task_run_deferred(t);
+        op_leave(&o->op);
+        loop_post(loop, load_end, o);
+}
+
+static void load_drop(void *arg)
+{
+        LoadOp *o = arg;
+
+        task_disconnect(o->task);
+        background(o->op.rt, &o->work, load_clean);
+}
+
+static void leak_shutdown_replied(void *ctx, int r, const void *bytes, size_t n, const Err *err)
+{
+        load_drop(ctx);
+}
+
+static void leak_delete_replied(void *ctx, int r, const void *bytes, size_t n, const Err *err)
+{
+        Task__ShutdownRequest req = TASK__SHUTDOWN_REQUEST__INIT;
+        LoadOp *o = ctx;
+
+        req.id = o->task->id;
+        task_call(o->task, "Shutdown", &req, LIMIT_SHIM_SHUTDOWN_MS, leak_shutdown_replied, o);
+}
+
+static void load_ready(LoadOp *o)
+{
+        Task *t = o->task;
+
+        lock_take(&t->rt->lock);
+        t->pid = o->pid;
+        t->state = TASK_READY;
+        lock_drop(&t->rt->lock);
+        task_run_deferred(t);
+        op_leave(&o->op);
+        if (!t->connected) /* it went just now, when nobody minded yet */
+                task_died(t);
+        task_unref(t);
+        arena_done(&o->arena);
+        free(o);
+}
+
+static void pids_replied(void *ctx, int r, const void *bytes, size_t n, const Err *err)
+{
+        Task__DeleteRequest req = TASK__DELETE_REQUEST__INIT;
+        const Task__PidsResponse *rsp;
+        LoadOp *o = ctx;
+        Err bad = {};
+
+        if (r == 0)
+                r = shim_unpack(&o->arena, "Pids", &task__pids_response__descriptor, bytes, n, &rsp, &bad);
+        if (r == -NOT_FOUND || (r == 0 && rsp->n_processes == 0)) {
+                log_info("cleaning leaked shim process", "id", o->task->id, "namespace", o->task->ns);
+                req.id = o->task->id;
+                task_call(o->task, "Delete", &req, LIMIT_SHIM_CLEANUP_MS, leak_delete_replied, o);
+                return;
+        }
+        load_ready(o);
+}
+
+static void connect_replied(void *ctx, int r, const void *bytes, size_t n, const Err *err)
+{
+        Task__ConnectRequest connect = TASK__CONNECT_REQUEST__INIT;
+        Task__PidsRequest pids = TASK__PIDS_REQUEST__INIT;
+        const Task__ConnectResponse *rsp;
+        LoadOp *o = ctx;
+        Task *t = o->task;
+        Err bad = {};
+
+        if (r == -UNIMPLEMENTED && t->api == 3) {
+                t->api = 2;
+                connect.id = t->id;
+                task_call(t, "Connect", &connect, LIMIT_SHIM_LOAD_MS, connect_replied, o);
+                return;
+        }
+        if (r == -DEADLINE_EXCEEDED) {
+                log_warn("shim does not answer, keeping its task", "id", t->id, "namespace", t->ns);
+                load_ready(o);
+                return;
+        }
+        if (r == 0 &&
+            shim_unpack(&o->arena, "Connect", &task__connect_response__descriptor, bytes, n, &rsp, &bad) == 0) {
+                o->pid = rsp->task_pid;
+                pids.id = t->id;
+                task_call(t, "Pids", &pids, LIMIT_SHIM_LOAD_MS, pids_replied, o);
+                return;
+        }
+        log_warn("failed to load shim", "error", bad.code ? bad.msg : err->msg, "id", t->id, "namespace", t->ns);
+        load_drop(o);
+}
+
+static void load_connect(void *arg)
+{
+        Task__ConnectRequest req = TASK__CONNECT_REQUEST__INIT;
+        LoadOp *o = arg;
+        Err err = {};
+
+        if (task_connect(o->task, &o->bootstrap, &err) < 0) {
+                log_warn("failed to load shim", "error", err.msg, "id", o->task->id, "namespace", o->task->ns);
+                load_drop(o);
+                return;
+        }
+        req.id = o->task->id;
+        task_call(o->task, "Connect", &req, LIMIT_SHIM_LOAD_MS, connect_replied, o);
+}
+
+/* Which binary made this shim: its note, else what the container's record says. */
+static void find_binary(Task *t)
+{
+        Runtime *rt = t->rt;
+        char *name CLEANUP(cleanup_free) = NULL;
+        Err ignored = {};
+
+        if (shim_recall_binary(t->bundle, &t->binary, &ignored) == 0 || !rt->runtime_name)
+                return;
+        name = rt->runtime_name(rt->runtime_name_ctx, t->ns, t->id);
+        if (name && shim_resolve(name, &t->binary, &ignored) < 0)
+                t->binary = NULL;
+}
+
+static void load_work(Background *b)
+{
+        LoadOp *o = CONTAINER_OF(b, LoadOp, work);
+        Runtime *rt = o->op.rt;
+        Task *t = o->task;
+        Err err = {};
+
+        find_binary(t);
+        if (bootstrap_load(&o->arena, t->bundle, &o->bootstrap, &err) < 0) {
+                log_warn("failed to load shim", "error", err.msg, "id", t->id, "namespace", t->ns);
+                load_clean(b);
+                return;
+        }
+        t->log = shim_log_new(t->bundle);
+        loop_post(rt->loop, load_connect, o);
+}
+
+static void load_begin(Op *op)
+{
+        LoadOp *o = CONTAINER_OF(op, LoadOp, op);
+
+        background(op->rt, &o->work, load_work);
+}
+
+static void add_loading(Runtime *rt, const char *ns, const char *id)
+{
+        LoadOp *o = mem_new(LoadOp);
+        Err ignored = {};
+
+        arena_init(&o->arena, LIMIT_PB_ARENA_BASE);
+        o->task = task_new(rt, ns, id, TASK_LOADING);
+        lock_take(&rt->lock);
+        map_put(&rt->tasks, o->task->key, task_ref(o->task));
+        lock_drop(&rt->lock);
+        op_enter(rt, &o->op, ns, id, load_begin, 0, &ignored);
+}
+
+typedef void (*EachFn)(Runtime *rt, const char *dir, const char *ns, const char *id);
+
+/* Calls fn for each DIR/NS/ID, ID being a name that nobody hides. */
+static int each(Runtime *rt, const char *dir, EachFn fn, Err *err)
+{
+        DIR *outer = opendir(dir);
+        struct dirent *d, *e;
+        Err ignored = {};
+
+        if (!outer)
+                return err_sys(err, errno, "open %s", dir);
+        while ((d = readdir(outer))) {
+                char *path CLEANUP(cleanup_free) = mem_printf("%s/%s", dir, d->d_name);
+                DIR *inner;
+
+                if (identifier_check(NULL, d->d_name, &ignored) < 0)
+                        continue;
+                inner = opendir(path);
+                if (!inner)
+                        continue;
+                while ((e = readdir(inner))) {
+                        if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
+                                continue;
+                        fn(rt, path, d->d_name, e->d_name);
+                }
+                closedir(inner);
+        }
+        closedir(outer);
+        return 0;
+}
+
+/* An interrupted removal goes on; an empty folder is no bundle yet. */
+static void found_bundle(Runtime *rt, const char *dir, const char *ns, const char *id)
+{
+        char *path CLEANUP(cleanup_free) = mem_printf("%s/%s", dir, id);
+        Err ignored = {};
+
+        if (id[0] == '.') {
+                path_remove_tree(AT_FDCWD, path, &ignored);
+                return;
+        }
+        if (identifier_check(NULL, id, &ignored) < 0 || rmdir(path) == 0)
+                return;
+        add_loading(rt, ns, id);
+}
+
+static void found_work(Runtime *rt, const char *dir, const char *ns, const char *id)
+{
+        Task *t CLEANUP(task_unrefp) = runtime_find(rt, ns, id);
+        char *path CLEANUP(cleanup_free) = mem_printf("%s/%s", dir, id);
+        Err err = {};
+
+        if (!t && path_remove_tree(AT_FDCWD, path, &err) < 0)
+                log_warn("failed to remove working directory", "error", err.msg, "path", path);
+}
+
+int runtime_start(Runtime *rt, Err *err)
+{
+        int r;
+
+        r = each(rt, rt->state, found_bundle, err);
+        return r < 0 ? r : each(rt, rt->root, found_work, err);
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The runtime object and the table of tasks. A task in the table is READY or LOADING; creating and deleting happen
+ * outside it, so that whoever finds a task may call its shim. */
+#include "runtime/runtime_priv.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+#include "base/path.h"
+
+#define PLUGIN_DIR "io.containerd.runtime.v2.task"
+
+enum { SOCKET_DIR_MAX = 42 }; /* what shims accept: a socket's name is 65 bytes more */
+
+/* What every shim finds in its environment besides ours. Later entries win in no program that uses getenv(3), so ours
+ * are put first and inherited ones of the same name are left out. */
+static char **make_env(const RuntimeOptions *o)
+{
+        VEC(char *) env = {};
+        size_t own;
+
+        VEC_PUSH(&env, mem_strdup("GOMAXPROCS=2"));
+        VEC_PUSH(&env, mem_strdup("MAX_SHIM_VERSION=2"));
+        VEC_PUSH(&env, mem_printf("TTRPC_ADDRESS=%s", o->ttrpc_address));
+        VEC_PUSH(&env, mem_printf("GRPC_ADDRESS=%s", o->grpc_address));
+        for (size_t i = 0; o->env && o->env[i]; i++)
+                VEC_PUSH(&env, mem_strdup(o->env[i]));
+        own = env.n;
+        for (char **e = environ; *e; e++) {
+                size_t n = strcspn(*e, "=") + 1;
+                int ours = strncmp(*e, "NAMESPACE=", n) == 0;
+
+                for (size_t i = 0; i < own && !ours; i++)
+                        ours = strncmp(env.v[i], *e, n) == 0;
+                if (!ours)
+                        VEC_PUSH(&env, mem_strdup(*e));
+        }
+        VEC_PUSH(&env, NULL);
+        return env.v;
+}
+
+int runtime_new(const RuntimeOptions *o, Loop *loop, Pool *pool, Exchange *ex, Runtime **ret, Err *err)
+{
+        char *default_dir CLEANUP(cleanup_free) = mem_printf("%s/s", o->state);
+        const char *socket_dir = o->socket_dir;
+        Runtime *rt = mem_new(Runtime);
+        int r;
+
+        if (str_empty(socket_dir))
+                socket_dir = strlen(default_dir) <= SOCKET_DIR_MAX ? default_dir : NULL;
+        rt->magic = RUNTIME_MAGIC;
+        rt->loop = loop;
+        rt->pool = pool;
+        rt->ex = ex;
+        rt->root = mem_printf("%s/" PLUGIN_DIR, o->root);
+        rt->state = mem_printf("%s/" PLUGIN_DIR, o->state);
+        rt->grpc_address = mem_strdup(o->grpc_address);
+        rt->ttrpc_address = mem_strdup(o->ttrpc_address);
+        rt->daemon_path = mem_strdup(o->daemon_path);
+        rt->version = mem_strdup(o->version);
+        rt->socket_dir = mem_strdup(socket_dir);
+        rt->env = make_env(o);
+        rt->runtime_name = o->runtime_name;
+        rt->runtime_name_ctx = o->runtime_name_ctx;
+        lock_init(&rt->lock, LOCK_TASKS);
+        lock_init(&rt->wait_lock, LOCK_SHIM);
+        lock_init(&rt->probe_lock, LOCK_LEAF);
+        list_init(&rt->background);
+
+        r = path_mkdirs(rt->state, 0711, err);
+        if (r >= 0)
+                r = path_mkdirs(rt->root, 0711, err);
+        if (r < 0) {
+                runtime_free(rt);
+                return r;
+        }
+        *ret = rt;
+        return 0;
+}
+
+void runtime_stop(Runtime *rt)
+{
+        Task **tasks;
+        size_t n;
+
+        lock_take(&rt->lock);
+        rt->stopping = 1;
+        lock_drop(&rt->lock);
+        n = runtime_list(rt, NULL, &tasks);
+        for (size_t i = 0; i < n; i++)
+                task_disconnect(tasks[i]);
+        runtime_list_free(tasks, n);
+}
+
+Runtime *runtime_free(Runtime *rt)
+{
+        if (!rt)
+                return NULL;
+        assert(rt->magic == RUNTIME_MAGIC);
+        MAP_FOREACH(slot, &rt->tasks) {
+                Task *t = slot->value;
+
+                t->state = TASK_GONE;
+                task_unref(t);
+        }
+        map_done(&rt->tasks);
+        map_done(&rt->ops);
+        map_done(&rt->probes);
+        for (char **e = rt->env; *e; e++)
+                free(*e);
+        free(rt->env);
+        free(rt->root);
+        free(rt->state);
+        free(rt->grpc_address);
+        free(rt->ttrpc_address);
+        free(rt->daemon_path);
+        free(rt->version);
+        free(rt->socket_dir);
+        lock_done(&rt->lock);
+        lock_done(&rt->wait_lock);
+        lock_done(&rt->probe_lock);
+        rt->magic = 0;
+        free(rt);
+        return NULL;
+}
+
+void runtime_post(Runtime *rt, void (*fn)(void *ctx), void *ctx)
+{
+        loop_post(rt->loop, fn, ctx);
+}
+
+Task *runtime_find(Runtime *rt, const char *ns, const char *id)
+{
+        char *key CLEANUP(cleanup_free) = task_key(ns, id);
+        Task *t;
+
+        LOCKED(&rt->lock);
+        t = map_find(&rt->tasks, key);
+        return t ? task_ref(t) : NULL;
+}
+
+static int by_key(const void *a, const void *b)
+{
+        const Task *const *x = a, *const *y = b;
+
+        return strcmp((*x)->key, (*y)->key);
+}
+
+size_t runtime_list(Runtime *rt, const char *ns, Task ***ret)
+{
+        VEC(Task *) found = {};
+
+        lock_take(&rt->lock);
+        MAP_FOREACH(slot, &rt->tasks) {
+                Task *t = slot->value;
+
+                if (!ns || str_eq(t->ns, ns))
+                        VEC_PUSH(&found, task_ref(t));
+        }
+        lock_drop(&rt->lock);
+        if (found.n > 0)
+                qsort(found.v, found.n, sizeof(Task *), by_key);
+        *ret = found.v;
+        return found.n;
+}
+
+void runtime_list_free(Task **tasks, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                task_unref(tasks[i]);
+        free(tasks);
+}
+
+void task_put_in(Task *t, uint32_t pid)
+{
+        Runtime *rt = t->rt;
+        Task *old;
+
+        LOCKED(&rt->lock);
+        t->pid = pid;
+        t->state = TASK_READY;
+        old = map_put(&rt->tasks, t->key, task_ref(t));
+        assert(!old);
+}
+
+int task_take_out(Task *t)
+{
+        Runtime *rt = t->rt;
+
+        lock_take(&rt->lock);
+        if (map_find(&rt->tasks, t->key) != t) {
+                lock_drop(&rt->lock);
+                return 0;
+        }
+        map_remove(&rt->tasks, t->key);
+        t->state = TASK_GONE;
+        lock_drop(&rt->lock);
+        task_unref(t);
+        return 1;
+}
+
+int task_defer(Task *t, void (*fn)(void *ctx), void *ctx)
+{
+        LOCKED(&t->rt->lock);
+
+        if (t->state != TASK_LOADING)
+                return 0;
+        VEC_PUSH(&t->deferred, (TaskDeferred){fn, ctx});
+        return 1;
+}
+
+void task_run_deferred(Task *t)
+{
+        VEC(TaskDeferred) todo = {};
+
+        lock_take(&t->rt->lock);
+        assert(t->state != TASK_LOADING);
+        todo.v = t->deferred.v;
+        todo.n = t->deferred.n;
+        t->deferred.v = NULL;
+        t->deferred.n = t->deferred.cap = 0;
+        lock_drop(&t->rt->lock);
+        VEC_FOREACH(d, &todo)
+                pool_submit(t->rt->pool, d->fn, d->ctx);
+        VEC_DONE(&todo);
+}

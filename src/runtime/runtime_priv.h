@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside of the runtime: the table, a task, operations, the parts of a shim. */
+#pragma once
+
+#include "base/limits.h"
+#include "base/lock.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/vec.h"
+#include "runtime/bootstrap.h"
+#include "runtime/runtime.h"
+
+enum { TASK_MAGIC = 0x7a5c0de, RUNTIME_MAGIC = 0x2f1a77e };
+enum {
+        BACKGROUND_JOBS = 4, /* of the pool's threads at once, for dead shims and recovery */
+        OPS_PER_CONTAINER = 64,
+};
+
+/*
+ * One step of changing a container. At most one operation per container is entered; the next one's fn runs on a pool
+ * thread when it is its turn. It goes on over replies and threads until op_leave().
+ */
+typedef struct Op {
+        List node;
+        void (*fn)(struct Op *op);
+        Runtime *rt;
+        char *key; /* "ns/id" */
+} Op;
+
+typedef struct OpQueue {
+        List waiting;
+        int n_waiting;
+} OpQueue;
+
+typedef struct Background {
+        List node;
+        void (*fn)(struct Background *);
+        Runtime *rt;
+} Background;
+
+struct Runtime {
+        unsigned magic;
+        Loop *loop;
+        Pool *pool;
+        Exchange *ex;
+
+        char *root, *state; /* ours, below the daemon's */
+        char *grpc_address, *ttrpc_address, *daemon_path, *version, *socket_dir;
+        char **env; /* of shims, complete; NULL-terminated */
+        char *(*runtime_name)(void *ctx, const char *ns, const char *id);
+        void *runtime_name_ctx;
+
+        Lock lock; /* LOCK_TASKS: down to the next line */
+        Map tasks; /* "ns/id" -> Task, one reference each */
+        Map ops;   /* "ns/id" -> OpQueue, while one is entered */
+        List background;
+        int n_background;
+        int stopping;
+
+        Lock wait_lock; /* LOCK_SHIM: the groups of all tasks and their waiters */
+
+        Lock probe_lock; /* LOCK_LEAF: what binaries answered */
+        Map probes;
+};
+
+typedef enum TaskState {
+        TASK_NEW,     /* being created: not in the table */
+        TASK_LOADING, /* in the table; its shim is being looked for */
+        TASK_READY,
+        TASK_GONE, /* out of the table */
+} TaskState;
+
+typedef struct TaskDeferred {
+        void (*fn)(void *ctx);
+        void *ctx;
+} TaskDeferred;
+
+struct Task {
+        unsigned magic;
+        int refs;
+        Runtime *rt;
+        char *ns, *id, *key;
+        char *bundle;
+        char *binary; /* of the shim */
+
+        TaskState state;                /* rt->lock */
+        VEC(TaskDeferred) deferred;     /* rt->lock */
+        uint32_t pid;                   /* set before it is READY */
+
+        TtrpcClient *client; /* constant from connecting to the end; closed by the loop */
+        int api;             /* 2 or 3; loop's thread, constant once READY */
+        int connected;       /* loop's thread; then the connection holds a reference */
+        struct ShimLog *log; /* loop's thread */
+        int ended;           /* loop's thread; then exit is how its processes ended */
+        TaskExit exit;
+        List groups; /* rt->wait_lock */
+};
+
+char *task_key(const char *ns, const char *id);
+Task *task_new(Runtime *rt, const char *ns, const char *id, TaskState state);
+/* Into and out of the table. task_take_out: 1 if it was there. */
+void task_put_in(Task *t, uint32_t pid);
+int task_take_out(Task *t);
+void task_run_deferred(Task *t); /* after it has left TASK_LOADING */
+
+/* Connects and watches for the end of the connection. Loop's thread. */
+int task_connect(Task *t, const Bootstrap *b, Err *err);
+void task_disconnect(Task *t); /* loop's thread; may be repeated */
+/* Answers everybody who still waits: the process is over whatever the shim knew. Loop's thread. */
+void task_wait_end(Task *t, const TaskExit *exit);
+
+/* fails only past OPS_PER_CONTAINER, when limited: RESOURCE_EXHAUSTED */
+int op_enter(Runtime *rt, Op *op, const char *ns, const char *id, void (*fn)(Op *), int limited, Err *err);
+void op_leave(Op *op); /* frees key */
+void background(Runtime *rt, Background *b, void (*fn)(Background *));
+
+/* The connection has ended by itself: cleans up after the dead shim in the background. */
+void task_died(Task *t);
+/* Runs `SHIM delete` and says how the task ended: 255 now and pid 0 if that failed. Pool thread, operation entered. */
+uint32_t dead_clean(Task *t, TaskExit *ret);
+/* Publishes the exit and the delete of a task whose shim could not. */
+void dead_publish(Task *t, uint32_t pid, const TaskExit *exit);
+void dead_drop_bundle(Task *t);
+
+/* Unpacks a shim's answer. INTERNAL naming the method. */
+int shim_unpack(Arena *a, const char *method, const ProtobufCMessageDescriptor *desc, const void *bytes, size_t n,
+                void *ret_message, Err *err);
