@@ -5,6 +5,7 @@
 #   make demo       a container from a real image through every part, in a throw-away root
 #   make check      every test; closes with "N passed, N failed"
 #   make asan tsan  the same tests under sanitizers
+#   make fuzz       libFuzzer over every parser of foreign bytes
 #   make bench      the workloads, side by side with Debian's containerd
 #   make format lint
 #   make install    DESTDIR and PREFIX are honoured
@@ -58,6 +59,16 @@ tsan: build-tsan/build.ninja
 	ninja -C build-tsan
 	ci/check build-tsan $(ARGS)
 
+# Searches with libFuzzer, SECONDS for each target; what it finds goes to tests/fuzz/corpus.
+SECONDS ?= 60
+fuzz:
+	ci/need build clang
+	CC=clang CXX=clang++ meson setup --reconfigure -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false build-fuzz || \
+	CC=clang CXX=clang++ meson setup -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false build-fuzz
+	ninja -C build-fuzz
+	for t in build-fuzz/tests/fuzz/fuzz_*; do [ -x $$t ] && [ -f $$t ] || continue; n=$${t##*/fuzz_}; mkdir -p build-fuzz/corpus/$$n; \
+	$$t -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 build-fuzz/corpus/$$n tests/fuzz/corpus/$$n || exit 1; done
+
 bench: all
 	ci/need run bench
 	bench/run $(BUILD) $(ARGS)
@@ -76,6 +87,6 @@ install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/lighter $(BUILD)/containerd-shim-lighter-v2 $(BUILD)/lighter-unpack
 
 clean:
-	rm -rf build build-check build-asan build-tsan
+	rm -rf build build-check build-asan build-tsan build-fuzz
 
-.PHONY: all demo check asan asan-unit tsan bench format lint install clean
+.PHONY: all demo check asan asan-unit tsan fuzz bench format lint install clean

@@ -53,7 +53,7 @@ static void create(GrpcClient *c, const char *id)
         memset(spec_bytes, ' ', sizeof(spec_bytes));
         spec_bytes[0] = '{';
         spec_bytes[sizeof(spec_bytes) - 1] = '}';
-        spec.type_url = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
+        spec.type_url = (char *)(uintptr_t)"types.containerd.io/opencontainers/runtime-spec/1/Spec";
         spec.value = (ProtobufCBinaryData){sizeof(spec_bytes), spec_bytes};
         runtime.name = "io.containerd.runc.v2";
         container.id = id;

@@ -166,7 +166,7 @@ int json_get_bool(const json_t *obj, const char *key, int *ret, Err *err)
         if (!member(obj, key, &j))
                 return 0;
         if (!json_is_boolean(j))
-                return wrong_type(key, "true or false", err);
+                return wrong_type(key, "a boolean", err);
         *ret = json_is_true(j);
         return 0;
 }
