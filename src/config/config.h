@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config.toml: versions 0 to 4 are read, each with its imports, and brought to the form of version 3. What a table
- * may hold is a schema (rows of ConfigKey) that fills a plain struct; so the daemon's own tables and each plugin's
- * are written the same way, and `config default` and `config dump` print from the same rows.
+ * config.toml: versions 0 to 4 are read, each with its imports, and brought to the form of
+ * version 3. What a table may hold is a schema (rows of ConfigKey) that fills a plain struct; so
+ * the daemon's own tables and each plugin's are written the same way, and `config default` and
+ * `config dump` print from the same rows.
  *
- * A wrong type or value is an error that names key, file and line. An unknown key is a warning, and so is a key that
- * containerd knows and Lighter does not serve. Warnings are kept for the caller, which logs once it knows how.
+ * A wrong type or value is an error that names key, file and line. An unknown key is a warning, and
+ * so is a key that containerd knows and Lighter does not serve. Warnings are kept for the caller,
+ * which logs once it knows how.
  *
- * Lifetime: a Config owns everything read from it, schema structs included (strings borrow). Constant once loaded:
- * any thread may read it.
+ * Lifetime: a Config owns everything read from it, schema structs included (strings borrow).
+ * Constant once loaded: any thread may read it.
  */
 #pragma once
 
@@ -51,7 +53,10 @@ typedef struct ConfigSchema {
         size_t size; /* of the struct */
 } ConfigSchema;
 
-#define CONFIG_SCHEMA(keys_, type) {.keys = (keys_), .n_keys = ARRAY_LEN(keys_), .size = sizeof(type)}
+#define CONFIG_SCHEMA(keys_, type)                                                \
+        {                                                                         \
+                .keys = (keys_), .n_keys = ARRAY_LEN(keys_), .size = sizeof(type) \
+        }
 
 /* [grpc] and [ttrpc]; uid and gid are -1 for those of the daemon. */
 typedef struct ConfigServer {
@@ -76,8 +81,9 @@ typedef struct ConfigWarning {
 
 typedef struct Config Config;
 
-/* Reads path with its imports; an absent file gives the defaults unless must_exist. INVALID_ARGUMENT for what is
- * wrong in a file, NOT_FOUND "open F: no such file or directory". Blocks (reads files). */
+/* Reads path with its imports; an absent file gives the defaults unless must_exist.
+ * INVALID_ARGUMENT for what is wrong in a file, NOT_FOUND "open F: no such file or directory".
+ * Blocks (reads files). */
 int config_load(const char *path, int must_exist, Config **ret, Err *err);
 Config *config_free(Config *c); /* takes NULL, returns NULL */
 
@@ -90,9 +96,10 @@ void config_set_log_level(Config *c, const char *level);
 
 const ConfigDaemon *config_daemon(const Config *c);
 
-/* The struct for [plugins."uri"] with defaults filled in; from the config's arena. Unknown keys below it become
- * warnings. INVALID_ARGUMENT. Call once per plugin, from one thread. */
-int config_plugin(Config *c, const char *uri, const ConfigSchema *schema, const void **ret, Err *err);
+/* The struct for [plugins."uri"] with defaults filled in; from the config's arena. Unknown keys
+ * below it become warnings. INVALID_ARGUMENT. Call once per plugin, from one thread. */
+int config_plugin(Config *c, const char *uri, const ConfigSchema *schema, const void **ret,
+                  Err *err);
 /* Warns about tables of plugins that nobody has asked for with config_plugin(). */
 void config_check_plugins(Config *c);
 const ConfigWarning *config_warnings(const Config *c, size_t *ret_n);
