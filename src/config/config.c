@@ -220,10 +220,9 @@ static void mark_asked(Config *c, const char *name)
 
 static int was_asked(const Config *c, const char *name)
 {
-        VEC_FOREACH (asked, &c->asked) {
-                if (str_eq(*asked, name))
+        for (size_t i = 0; i < c->asked.n; i++)
+                if (str_eq(c->asked.v[i], name))
                         return 1;
-        }
         return 0;
 }
 

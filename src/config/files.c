@@ -126,10 +126,9 @@ static void paths_done(Paths *p)
 
 static int known_path(const Paths *seen, const char *path)
 {
-        VEC_FOREACH (p, seen) {
-                if (str_eq(*p, path))
+        for (size_t i = 0; i < seen->n; i++)
+                if (str_eq(seen->v[i], path))
                         return 1;
-        }
         return 0;
 }
 

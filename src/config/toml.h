@@ -3,12 +3,12 @@
  */
 #pragma once
 
+#ifdef __cplusplus
+extern "C" { /* around base too, which knows of no C++ */
+#endif
+
 #include "base/arena.h"
 #include "base/err.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
 
 typedef enum TomlType {
         TOML_TABLE,
