@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Plugins: every part of the daemon is one row of a table. A row says what it is (type and id, together its URI),
- * which types it requires, what its configuration may hold, and how it starts and ends. The set sorts the rows so
- * that requirements start first, starts them on one thread, and keeps the outcome of each for introspection.
+ * Plugins: every part of the daemon is one row of a table. A row says what it is (type and id,
+ * together its URI), which types it requires, what its configuration may hold, and how it starts
+ * and ends. The set sorts the rows so that requirements start first, starts them on one thread, and
+ * keeps the outcome of each for introspection.
  *
  *         static int bolt_init(PluginContext *pc, void **ret, Err *err)
  *         {
@@ -11,9 +12,10 @@
  *                 ...
  *         }
  *
- * A plugin that fails is recorded, and what needs it fails after it; only one of required_plugins stops the start.
- * One that finds it cannot work here says so with plugin_skip(). There are no constructor side effects: a row acts
- * only through its init, and only if somebody put it into the table.
+ * A plugin that fails is recorded, and what needs it fails after it; only one of required_plugins
+ * stops the start. One that finds it cannot work here says so with plugin_skip(). There are no
+ * constructor side effects: a row acts only through its init, and only if somebody put it into the
+ * table.
  */
 #pragma once
 
@@ -42,8 +44,8 @@ typedef struct PluginSet PluginSet;
 
 typedef struct PluginRegistration {
         const char *type, *id;
-        const char *const *requires;   /* types, NULL-terminated; NULL for none */
-        const ConfigSchema *schema;    /* NULL: no keys */
+        const char *const *requires; /* types, NULL-terminated; NULL for none */
+        const ConfigSchema *schema;  /* NULL: no keys */
         /* Fills *ret, which may stay NULL. Runs on the main thread before any client is served. */
         int (*init)(PluginContext *pc, void **ret, Err *err);
         void (*close)(void *instance); /* NULL: nothing to do; in reverse order of init */
@@ -54,19 +56,21 @@ struct PluginContext {
         PluginSet *set;
         void *host;           /* what the daemon hands to everybody */
         const void *settings; /* the struct of the row's schema */
-        const char *root;     /* "<root>/<type>.<id>"; plugins that want it make it, see plugin_dirs() */
-        const char *state;    /* "<state>/<type>.<id>" */
+        const char
+                *root; /* "<root>/<type>.<id>"; made by the plugin that wants it */
+        const char *state; /* "<state>/<type>.<id>" */
 };
 
-/* The one working plugin of a type. NOT_FOUND "no plugins registered for TYPE: plugin: not found"; INVALID_ARGUMENT
- * when there are several. A failed one passes its error on. */
+/* The one working plugin of a type. NOT_FOUND "no plugins registered for TYPE: plugin: not found";
+ * INVALID_ARGUMENT when there are several. A failed one passes its error on. */
 int plugin_get(PluginContext *pc, const char *type, void **ret, Err *err);
 int plugin_get_id(PluginContext *pc, const char *type, const char *id, void **ret, Err *err);
 /* Each working plugin of a type; stops at the first that does not return 0. */
-int plugin_each(PluginContext *pc, const char *type, int (*fn)(void *ctx, const char *id, void *instance),
-                void *ctx);
+int plugin_each(PluginContext *pc, const char *type,
+                int (*fn)(void *ctx, const char *id, void *instance), void *ctx);
 
-/* return plugin_skip(err, "no such device"): recorded as "no such device: skip plugin", logged quietly. */
+/* return plugin_skip(err, "no such device"): recorded as "no such device: skip plugin", logged
+ * quietly. */
 int plugin_skip(Err *err, const char *why);
 void plugin_export(PluginContext *pc, const char *key, const char *value); /* copied */
 void plugin_capability(PluginContext *pc, const char *name);
@@ -95,10 +99,10 @@ typedef struct PluginSetOptions {
         void *host;
 } PluginSetOptions;
 
-/* Drops what disabled_plugins names, sorts. INVALID_ARGUMENT: duplicates, cycles by name, bad URIs, required_plugins
- * that do not exist. The table must outlive the set. */
-int plugin_set_new(const PluginRegistration *table, size_t n, const PluginSetOptions *o, PluginSet **ret,
-                   Err *err);
+/* Drops what disabled_plugins names, sorts. INVALID_ARGUMENT: duplicates, cycles by name, bad URIs,
+ * required_plugins that do not exist. The table must outlive the set. */
+int plugin_set_new(const PluginRegistration *table, size_t n, const PluginSetOptions *o,
+                   PluginSet **ret, Err *err);
 /* Starts all in order. An error only when one of required_plugins did not start. */
 int plugin_set_start(PluginSet *s, Err *err);
 /* Closes in reverse order and frees. Takes NULL, returns NULL. */
