@@ -351,7 +351,7 @@ PluginInfo plugin_set_at(const PluginSet *s, size_t i)
                 .id = n->reg->id,
                 .requires = n->reg->requires ? n->reg->requires : none,
                 .state = n->state,
-                .err = &n->err,
+                .err = n->state == PLUGIN_SKIPPED || n->state == PLUGIN_FAILED ? &n->err : NULL,
                 .platforms = n->platforms.v,
                 .n_platforms = n->platforms.n,
                 .capabilities = n->capabilities.v,

@@ -83,7 +83,7 @@ typedef struct PluginInfo {
         const char *type, *id;
         const char *const *requires;
         PluginState state;
-        const Err *err; /* of a skipped or failed one */
+        const Err *err; /* of a skipped or failed one, else NULL */
         const Platform *platforms;
         size_t n_platforms;
         const char *const *capabilities;
