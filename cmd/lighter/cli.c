@@ -49,6 +49,19 @@ void cli_printf(const Cli *cli, const char *fmt, ...)
         cli_print(cli, str_get(&s));
 }
 
+void cli_part(const Cli *cli, const char *fmt, ...)
+{
+        Str s CLEANUP(str_done) = {}, safe CLEANUP(str_done) = {};
+        va_list ap;
+
+        va_start(ap, fmt);
+        str_vaddf(&s, fmt, ap);
+        va_end(ap);
+        text_escape(&safe, str_get(&s));
+        fputs(cli->out_tty ? str_get(&safe) : str_get(&s), stdout);
+        fflush(stdout);
+}
+
 void cli_warn(const char *fmt, ...)
 {
         Str s CLEANUP(str_done) = {}, safe CLEANUP(str_done) = {};

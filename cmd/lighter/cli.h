@@ -29,6 +29,8 @@ const char *cli_snapshotter(const Args *args);
 /* Prints a line that ends in a newline, escaping text on a terminal. */
 void cli_print(const Cli *cli, const char *text);
 void cli_printf(const Cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* The same without the newline, and at once: for what takes time. */
+void cli_part(const Cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* A warning on stderr: `lighter: warning: ...`. */
 void cli_warn(const char *fmt, ...) PRINTF_LIKE(1, 2);
 void cli_table(const Cli *cli, Table *t);
