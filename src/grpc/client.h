@@ -50,7 +50,7 @@ void grpc_client_step(GrpcClient *c);
 int grpc_unary(GrpcClient *c, const char *method, const void *req,
                const ProtobufCMessageDescriptor *rsp_desc, Arena *a, void **ret_rsp, Err *err);
 
-/* Begins a call; nothing is sent before the next step. method as "/package.Service/Method". */
+/* Begins a call; it goes out with its first message, or the next step. method as "/package.Service/Method". */
 GrpcCall *grpc_call_new(GrpcClient *c, const char *method,
                         const ProtobufCMessageDescriptor *rsp_desc);
 /* Cancels it unless it has ended. Takes NULL, returns NULL. */
