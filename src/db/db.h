@@ -21,6 +21,7 @@
  */
 #pragma once
 
+#include "base/cleanup.h"
 #include "base/err.h"
 #include "base/macros.h"
 
@@ -97,17 +98,14 @@ typedef struct DbHook {
         struct DbHook *next;
 } DbHook;
 
-struct DbWriter;
-
 typedef struct DbTxn { /* zero-initialise; private but for failed */
         DbEnv *env;
         struct MDB_txn *txn;
         Err *err;
         int failed; /* 0, or the -code that sticks */
-        int write;
+        int write, leader;
         DbHook *hooks, **hooks_tail;
-        struct DbWriter *writer;
-        size_t bytes;
+        size_t bytes; /* handed to db_put so far */
 } DbTxn;
 
 /* Never waits for writers. Sees every commit that returned before. */
