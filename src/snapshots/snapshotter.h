@@ -99,8 +99,6 @@ int snapshotter_walk(Snapshotter *sn, DbTxn *txn, Arena *a, int (*fn)(void *ctx,
 /* Of an active one counted now, outside any transaction (blocks on disk); NOT_FOUND. */
 int snapshotter_usage(Snapshotter *sn, const char *key, SnapshotUsage *ret, Err *err);
 
-/* Deletes folders that no record names; once, at start, before the first change. */
-int snapshotter_cleanup(Snapshotter *sn, Err *err);
 /* done(arg) once, on the background thread, when every removal before this call is off the disk. Does not block. */
 void snapshotter_sync(Snapshotter *sn, void (*done)(void *arg), void *arg);
 
@@ -111,7 +109,8 @@ typedef struct OverlayfsOptions {
         int slow_chown;
 } OverlayfsOptions;
 
-/* UNIMPLEMENTED when root's file system cannot carry it: the plugin is skipped then. */
+/* Both make root, and delete what earlier runs have left there without a record. root is absolute; env outlives them.
+ * overlayfs: UNIMPLEMENTED when root's file system cannot carry it, the plugin is skipped then. */
 int overlayfs_open(DbEnv *env, const char *root, const OverlayfsOptions *options, Snapshotter **ret, Err *err);
 int native_open(DbEnv *env, const char *root, Snapshotter **ret, Err *err);
 
