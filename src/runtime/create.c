@@ -100,6 +100,14 @@ static void undo(CreateOp *o)
         task_call(o->task, "Delete", &req, LIMIT_SHIM_CLEANUP_MS, undo_delete_replied, o);
 }
 
+static int cancelled(CreateOp *o)
+{
+        if (!o->what->cancelled || !o->what->cancelled(o->ctx))
+                return 0;
+        err_set(&o->err, CANCELLED, "context canceled");
+        return 1;
+}
+
 static void replied(void *ctx, int r, const void *bytes, size_t n, const Err *err)
 {
         const Task__CreateTaskResponse *rsp;
@@ -114,8 +122,10 @@ static void replied(void *ctx, int r, const void *bytes, size_t n, const Err *er
         if (r < 0)
                 err_copy(&o->err, err);
         else
-                r = shim_unpack(&o->arena, "Create", &task__create_task_response__descriptor, bytes, n, &rsp,
+                r = task_unpack(&o->arena, "Create", &task__create_task_response__descriptor, bytes, n, &rsp,
                                 &o->err);
+        if (r == 0 && cancelled(o))
+                r = -o->err.code;
         if (r < 0) {
                 err_wrap(&o->err, "failed to create shim task");
                 undo(o);
@@ -178,6 +188,10 @@ static void start(Op *op)
         const TaskCreate *w = o->what;
         Task *there CLEANUP(task_unrefp) = runtime_find(op->rt, w->ns, w->id);
 
+        if (cancelled(o)) {
+                done(o);
+                return;
+        }
         if (there) {
                 err_set(&o->err, ALREADY_EXISTS, "task %s: already exists", w->id);
                 done(o);

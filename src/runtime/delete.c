@@ -197,7 +197,7 @@ static void delete_replied(void *ctx, int r, const void *bytes, size_t n, const 
 
         arena_init(&a, LIMIT_PB_ARENA_BASE);
         if (r == 0)
-                r = shim_unpack(&a, "Delete", &task__delete_response__descriptor, bytes, n, &rsp, &o->err);
+                r = task_unpack(&a, "Delete", &task__delete_response__descriptor, bytes, n, &rsp, &o->err);
         else if (r == -NOT_FOUND || r == -UNAVAILABLE)
                 o->lost = 1;
         else

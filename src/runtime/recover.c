@@ -110,7 +110,7 @@ static void pids_replied(void *ctx, int r, const void *bytes, size_t n, const Er
         Err bad = {};
 
         if (r == 0)
-                r = shim_unpack(&o->arena, "Pids", &task__pids_response__descriptor, bytes, n, &rsp, &bad);
+                r = task_unpack(&o->arena, "Pids", &task__pids_response__descriptor, bytes, n, &rsp, &bad);
         if (r == -NOT_FOUND || (r == 0 && rsp->n_processes == 0)) {
                 log_info("cleaning leaked shim process", "id", o->task->id, "namespace", o->task->ns);
                 req.id = o->task->id;
@@ -141,7 +141,7 @@ static void connect_replied(void *ctx, int r, const void *bytes, size_t n, const
                 return;
         }
         if (r == 0 &&
-            shim_unpack(&o->arena, "Connect", &task__connect_response__descriptor, bytes, n, &rsp, &bad) == 0) {
+            task_unpack(&o->arena, "Connect", &task__connect_response__descriptor, bytes, n, &rsp, &bad) == 0) {
                 o->pid = rsp->task_pid;
                 pids.id = t->id;
                 task_call(t, "Pids", &pids, LIMIT_SHIM_LOAD_MS, pids_replied, o);

@@ -72,6 +72,10 @@ int task_defer(Task *t, void (*fn)(void *ctx), void *ctx);
  * gone. */
 void task_call(Task *t, const char *method, const void *req, int timeout_ms, TtrpcReplyFn fn, void *ctx);
 
+/* Unpacks a shim's answer into the arena. INTERNAL naming the method. */
+int task_unpack(Arena *a, const char *method, const ProtobufCMessageDescriptor *desc, const void *bytes, size_t n,
+                void *ret_message, Err *err);
+
 /* The exit of a process. One call to the shim serves everybody who waits for it. */
 typedef struct TaskExit {
         uint32_t status;
@@ -79,15 +83,18 @@ typedef struct TaskExit {
         int32_t nsec;
 } TaskExit;
 typedef void (*TaskWaitFn)(void *ctx, int r, const TaskExit *exit, const Err *err);
-/* Memory of the waiting one's, zeroed, alive until fn has run or task_wait_cancel() has given 1. */
+/* Memory of the waiting one's, zeroed. */
 typedef struct TaskWaiter {
         List node;
         TaskWaitFn fn;
         void *ctx;
+        int cancelled;
 } TaskWaiter;
-/* fn runs once, on the loop's thread. Ends with the exit status of the clean-up when the shim dies. */
-void task_wait(Task *t, const char *exec_id, TaskWaiter *w, TaskWaitFn fn, void *ctx);
-/* 1: it is out, fn will not run. 0: fn has run, runs, or will run. */
+/* 1, and fn will run once, on the loop's thread, unless it is cancelled; 0 when it was cancelled before. Ends with the
+ * exit status of the clean-up when the shim dies. */
+int task_wait(Task *t, const char *exec_id, TaskWaiter *w, TaskWaitFn fn, void *ctx);
+/* 1: it was waiting and does no more, fn will not run. 0: fn has run, runs or will run, or it had not begun to wait
+ * and will not. */
 int task_wait_cancel(Runtime *rt, TaskWaiter *w);
 /* The process is deleted: who waits from now on means another one of the same name. */
 void task_wait_forget(Task *t, const char *exec_id);
@@ -99,10 +106,11 @@ typedef struct TaskCreate {
         size_t n_spec;
         const Google__Protobuf__Any *options; /* as `shim start` gets them; NULL: none */
         Task__CreateTaskRequest req;          /* for the shim; id and bundle are filled in here */
+        int (*cancelled)(void *ctx);          /* whether nobody wants it any more; NULL: never */
 } TaskCreate;
 typedef void (*TaskCreateFn)(void *ctx, int r, uint32_t pid, const Err *err);
-/* Bundle, shim, Create. What `create` points at stays until fn has run (any thread). ALREADY_EXISTS. After a
- * failure nothing is left. */
+/* Bundle, shim, Create. What `create` points at stays until fn has run (any thread). ALREADY_EXISTS; CANCELLED.
+ * After a failure nothing is left. */
 void task_create(Runtime *rt, TaskCreate *create, TaskCreateFn fn, void *ctx);
 
 typedef void (*TaskDeleteFn)(void *ctx, int r, const Task__DeleteResponse *reply, const Err *err);

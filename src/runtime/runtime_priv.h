@@ -121,7 +121,3 @@ uint32_t dead_clean(Task *t, TaskExit *ret);
 /* Publishes the exit and the delete of a task whose shim could not. */
 void dead_publish(Task *t, uint32_t pid, const TaskExit *exit);
 void dead_drop_bundle(Task *t);
-
-/* Unpacks a shim's answer. INTERNAL naming the method. */
-int shim_unpack(Arena *a, const char *method, const ProtobufCMessageDescriptor *desc, const void *bytes, size_t n,
-                void *ret_message, Err *err);

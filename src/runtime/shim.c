@@ -279,24 +279,12 @@ int shim_delete(Runtime *rt, const char *binary, const char *bundle, const char 
                 return r;
         if (status != 0)
                 return err_set(err, UNKNOWN, "%s delete: %s", binary, status_text(status, text));
-        r = shim_unpack(&a, "delete", &task__delete_response__descriptor, out, n_out, &rsp, err);
+        r = task_unpack(&a, "delete", &task__delete_response__descriptor, out, n_out, &rsp, err);
         if (r < 0)
                 return r;
         *ret_pid = rsp->pid;
         ret->status = rsp->exit_status;
         ret->sec = rsp->exited_at ? rsp->exited_at->seconds : TIME_YEAR1.sec;
         ret->nsec = rsp->exited_at ? rsp->exited_at->nanos : 0;
-        return 0;
-}
-
-int shim_unpack(Arena *a, const char *method, const ProtobufCMessageDescriptor *desc, const void *bytes, size_t n,
-                void *ret_message, Err *err)
-{
-        ProtobufCMessage *m;
-        Err why = {};
-
-        if (message_unpack(a, desc, bytes, n, &m, &why) < 0)
-                return err_set(err, INTERNAL, "shim's answer to %s: %s", method, why.msg);
-        *(void **)ret_message = m;
         return 0;
 }

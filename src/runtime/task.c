@@ -10,6 +10,7 @@
  */
 #include <stdio.h>
 #include "base/clock.h"
+#include "rpc/message.h"
 #include "runtime/runtime_priv.h"
 #include "runtime/shimlog.h"
 
@@ -158,7 +159,19 @@ void task_call(Task *t, const char *method, const void *req, int timeout_ms, Ttr
         ttrpc_client_call(t->client, &call, fn, ctx);
 }
 
-/* Takes the group's waiters to a list of the caller's, and the group away. */
+int task_unpack(Arena *a, const char *method, const ProtobufCMessageDescriptor *desc, const void *bytes, size_t n,
+                void *ret_message, Err *err)
+{
+        ProtobufCMessage *m;
+        Err why = {};
+
+        if (message_unpack(a, desc, bytes, n, &m, &why) < 0)
+                return err_set(err, INTERNAL, "shim's answer to %s: %s", method, why.msg);
+        *(void **)ret_message = m;
+        return 0;
+}
+
+/* Answers the group's waiters one by one, and takes the group away. */
 static void group_end(WaitGroup *g, int r, const TaskExit *exit, const Err *err)
 {
         Runtime *rt = g->task->rt;
@@ -212,7 +225,7 @@ static void wait_replied(void *ctx, int r, const void *bytes, size_t n, const Er
                 return;
         }
         if (r == 0)
-                r = shim_unpack(&a, "Wait", &task__wait_response__descriptor, bytes, n, &rsp, &bad);
+                r = task_unpack(&a, "Wait", &task__wait_response__descriptor, bytes, n, &rsp, &bad);
         if (r < 0) {
                 group_end(g, r, NULL, bad.code ? &bad : err);
                 return;
@@ -223,7 +236,7 @@ static void wait_replied(void *ctx, int r, const void *bytes, size_t n, const Er
         group_end(g, 0, &exit, NULL);
 }
 
-void task_wait(Task *t, const char *exec_id, TaskWaiter *w, TaskWaitFn fn, void *ctx)
+int task_wait(Task *t, const char *exec_id, TaskWaiter *w, TaskWaitFn fn, void *ctx)
 {
         Task__WaitRequest req = TASK__WAIT_REQUEST__INIT;
         Runtime *rt = t->rt;
@@ -233,6 +246,10 @@ void task_wait(Task *t, const char *exec_id, TaskWaiter *w, TaskWaitFn fn, void 
         w->fn = fn;
         w->ctx = ctx;
         lock_take(&rt->wait_lock);
+        if (w->cancelled) {
+                lock_drop(&rt->wait_lock);
+                return 0;
+        }
         LIST_FOREACH(i, &t->groups, WaitGroup, node)
                 if (!i->forgotten && str_eq(i->exec_id, exec_id)) {
                         g = i;
@@ -248,17 +265,19 @@ void task_wait(Task *t, const char *exec_id, TaskWaiter *w, TaskWaitFn fn, void 
         }
         list_append(&g->waiters, &w->node);
         lock_drop(&rt->wait_lock);
-        if (!is_new)
-                return;
-        req.id = t->id;
-        req.exec_id = exec_id;
-        task_call(t, "Wait", &req, 0, wait_replied, g);
+        if (is_new) {
+                req.id = t->id;
+                req.exec_id = exec_id;
+                task_call(t, "Wait", &req, 0, wait_replied, g);
+        }
+        return 1;
 }
 
 int task_wait_cancel(Runtime *rt, TaskWaiter *w)
 {
         LOCKED(&rt->wait_lock);
 
+        w->cancelled = 1;
         if (!list_linked(&w->node))
                 return 0;
         list_remove(&w->node);
