@@ -49,7 +49,7 @@ typedef struct Message {
         List link;
         void *bytes;
         size_t len;
-        size_t tail; /* bytes of it not yet consumed */
+        size_t held; /* bytes of it not yet consumed */
 } Message;
 
 struct GrpcCall {
@@ -64,6 +64,7 @@ struct GrpcCall {
         int out_end, out_deferred, out_eof;
 
         GrpcReader reader;
+        size_t held; /* bytes of the message in the making not yet consumed */
         List messages;
         char *http_status, *message;
         int status; /* grpc-status; -1 while unknown */
@@ -133,12 +134,22 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         return 0;
 }
 
-static void add_message(GrpcCall *call, size_t tail)
+/* The message that is asked for next may grow beyond the window; those behind it wait within. */
+static void consume_held(GrpcCall *call)
+{
+        if (call->ended || !list_empty(&call->messages))
+                return;
+        nghttp2_session_consume_stream(call->client->session, call->id, call->held);
+        call->held = 0;
+}
+
+static void add_message(GrpcCall *call)
 {
         Message *m = mem_new(Message);
 
         m->bytes = grpc_reader_take(&call->reader, &m->len);
-        m->tail = tail;
+        m->held = call->held;
+        call->held = 0;
         list_append(&call->messages, &m->link);
 }
 
@@ -157,11 +168,11 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
                         abort_call(call, err.code, err.msg);
                         return 0;
                 }
-                /* Of a message in the making, or it could not grow beyond the window. */
-                if (!done)
-                        nghttp2_session_consume_stream(session, id, used);
+                call->held += used;
+                if (done)
+                        add_message(call);
                 else
-                        add_message(call, used);
+                        consume_held(call);
                 p += used;
                 n -= used;
         }
@@ -177,6 +188,8 @@ static void stream_over(GrpcCall *call, uint32_t code)
                                 call->http_status);
                 else if (code == NGHTTP2_REFUSED_STREAM)
                         err_set(&call->err, UNAVAILABLE, "the server refuses more calls");
+                else if (call->deadline_ns && time_mono_ns() >= call->deadline_ns)
+                        err_set(&call->err, DEADLINE_EXCEEDED, "context deadline exceeded");
                 else if (code == NGHTTP2_CANCEL)
                         err_set(&call->err, CANCELLED, "the server cancelled the call");
                 else
@@ -625,8 +638,9 @@ int grpc_call_recv(GrpcCall *call, Arena *a, void **ret_msg, Err *err)
 
         r = message_unpack(a, call->rsp_desc, m->bytes, m->len, &msg, err);
         if (!call->ended)
-                nghttp2_session_consume_stream(call->client->session, call->id, m->tail);
+                nghttp2_session_consume_stream(call->client->session, call->id, m->held);
         message_free(m);
+        consume_held(call);
         if (r < 0)
                 return err_wrap(err, "answer");
         *ret_msg = msg;

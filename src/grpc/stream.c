@@ -317,12 +317,14 @@ static void fail_input(Stream *s, int code, const char *message)
 
 static void deliver(Stream *s)
 {
-        if (!s->whole_set || !rpc_call_takes_message(s->call))
+        if (!s->whole_set)
                 return;
         if (s->delivered_any && !(s->call->method->streams & RPC_CLIENT_STREAMS)) {
                 fail_input(s, INTERNAL, "method takes a single message");
                 return;
         }
+        if (!rpc_call_takes_message(s->call))
+                return;
         s->delivered_any = 1;
         s->delivered = s->whole_len;
         s->whole_set = 0;

@@ -351,6 +351,8 @@ void fixture_done(Fixture *f)
 {
         Waiter *w;
 
+        if (!f->loop)
+                return;
         grpc_client_free(f->client);
         fixture_on_loop(f, free_server);
         f->pool = pool_free(f->pool);
