@@ -83,6 +83,8 @@ static int take_folders(const ConfigDaemon *s, int *ret_root_lock, int *ret_stat
         *ret_state_lock = setup_folder(s->state, 0711, 0, err);
         if (*ret_state_lock < 0)
                 return err_wrap(err, "state");
+        if (setup_temp(s->temp, err) < 0)
+                return err_wrap(err, "temp");
         if (s->oom_score)
                 return setup_oom_score(s->oom_score, err);
         return 0;
@@ -116,6 +118,7 @@ static int start_plugins(Daemon *d, Err *err)
 typedef struct Servers {
         GrpcServer *grpc;
         TtrpcServer *ttrpc;
+        const char *grpc_path, *ttrpc_path; /* of the sockets that are ours to remove */
 } Servers;
 
 static int start_ttrpc(Daemon *d, Servers *servers, Err *err)
@@ -129,6 +132,7 @@ static int start_ttrpc(Daemon *d, Servers *servers, Err *err)
         fd = setup_socket(s->address, s->uid, s->gid, err);
         if (fd < 0)
                 return err_wrap(err, "ttrpc");
+        servers->ttrpc_path = s->address;
         log_info("serving...", "address", s->address);
         return ttrpc_server_listen(servers->ttrpc, fd, err);
 }
@@ -145,6 +149,7 @@ static int start_grpc(Daemon *d, Servers *servers, Err *err)
         fd = setup_socket(s->address, s->uid, s->gid, err);
         if (fd < 0)
                 return err_wrap(err, "grpc");
+        servers->grpc_path = s->address;
         log_info("serving...", "address", s->address);
         return grpc_server_listen_fd(servers->grpc, fd, err);
 }
@@ -197,8 +202,10 @@ static void stop(Daemon *d, Servers *servers, Signals *signals)
         setup_notify("STOPPING=1");
         signal(SIGALRM, on_stop_alarm);
         alarm(STOP_SECONDS);
-        unlink(d->settings->grpc.address);
-        unlink(d->settings->ttrpc.address);
+        if (servers->grpc_path)
+                unlink(servers->grpc_path);
+        if (servers->ttrpc_path)
+                unlink(servers->ttrpc_path);
         grpc_server_free(servers->grpc);
         ttrpc_server_free(servers->ttrpc);
         plugins_stop(d);

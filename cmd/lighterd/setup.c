@@ -53,6 +53,18 @@ int setup_folder(const char *path, mode_t mode, int enforce_mode, Err *err)
         return lock_folder(dir, path, err);
 }
 
+int setup_temp(const char *path, Err *err)
+{
+        int r;
+
+        if (str_empty(path))
+                return 0;
+        r = path_mkdirs(path, 0700, err);
+        if (r < 0)
+                return r;
+        return setenv("TMPDIR", path, 1) < 0 ? err_sys(err, errno, "setenv TMPDIR") : 0;
+}
+
 static int make_parent(const char *path, uid_t uid, gid_t gid, Err *err)
 {
         const char *slash = strrchr(path, '/');
