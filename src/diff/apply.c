@@ -16,6 +16,7 @@
 #include "base/arena.h"
 #include "base/fd.h"
 #include "base/hash.h"
+#include "base/mem.h"
 #include "base/path.h"
 #include "diff/grant.h"
 #include "worker/worker.h"
