@@ -124,19 +124,18 @@ static void connection_close(TtrpcClient *c)
 
 static void connection_lost(TtrpcClient *c)
 {
-        TtrpcCloseFn on_close = c->on_close;
-
         if (c->fd < 0)
                 return;
         ttrpc_client_ref(c);
         connection_close(c);
-        if (on_close)
-                on_close(c->ctx);
+        if (c->on_close) /* unless one of the callbacks has closed it */
+                c->on_close(c->ctx);
         ttrpc_client_unref(c);
 }
 
 void ttrpc_client_close(TtrpcClient *c)
 {
+        c->on_close = NULL;
         connection_close(c);
 }
 

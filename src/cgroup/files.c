@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
+#include <fcntl.h>
+#include <string.h>
+#include "base/fd.h"
+#include "base/str.h"
+#include "cgroup/cgroup_priv.h"
+
+enum { FILE_MAX = 256 * 1024 };
+
+char *read_text(Arena *a, const char *dir, const char *name)
+{
+        char *text;
+        Err err;
+
+        return file_read(a, AT_FDCWD, arena_printf(a, "%s/%s", dir, name), FILE_MAX, &text, NULL, &err) < 0 ? NULL : text;
+}
+
+int take_number(const char **p, uint64_t *ret)
+{
+        uint64_t n = 0;
+        const char *at = *p;
+
+        if (*at < '0' || *at > '9')
+                return -1;
+        for (; *at >= '0' && *at <= '9'; at++) {
+                unsigned digit = (unsigned)(*at - '0');
+
+                n = n > (UINT64_MAX - digit) / 10 ? UINT64_MAX : n * 10 + digit;
+        }
+        while (*at == ' ' || *at == '\t')
+                at++;
+        *ret = n;
+        *p = at;
+        return 0;
+}
+
+char *take_word(Arena *a, const char **p)
+{
+        size_t n = strcspn(*p, " \t\n");
+        char *word = arena_strndup(a, *p, n);
+
+        *p += n;
+        while (**p == ' ' || **p == '\t')
+                (*p)++;
+        return word;
+}
+
+void next_line(const char **p)
+{
+        *p = strchrnul(*p, '\n');
+        if (**p)
+                (*p)++;
+}
+
+int read_number(Arena *a, const char *dir, const char *name, uint64_t max_means, uint64_t *ret)
+{
+        char *text = read_text(a, dir, name);
+        const char *p = text;
+
+        if (!text)
+                return 0;
+        if (str_starts(text, "max")) {
+                *ret = max_means;
+                return 1;
+        }
+        return take_number(&p, ret) == 0;
+}
+
+size_t parse_keyed(const char *text, const KeyField *fields, size_t n, void *msg)
+{
+        size_t known = 0;
+
+        for (const char *line = text; *line; next_line(&line)) {
+                size_t len = strcspn(line, " \t\n");
+                const char *p = line + len + strspn(line + len, " \t");
+                uint64_t value;
+
+                for (size_t i = 0; i < n; i++) {
+                        if (strlen(fields[i].key) != len || memcmp(fields[i].key, line, len) != 0)
+                                continue;
+                        if (take_number(&p, &value) == 0) {
+                                memcpy((char *)msg + fields[i].offset, &value, sizeof(value));
+                                known++;
+                        }
+                        break;
+                }
+        }
+        return known;
+}
+
+void each_hugetlb(Arena *a, const char *dir, const char *suffix, void (*fn)(void *ctx, const char *size), void *ctx)
+{
+        DIR *d = opendir(dir);
+        struct dirent *e;
+
+        while (d && (e = readdir(d))) {
+                size_t n = strlen(e->d_name), m = strlen(suffix);
+
+                if (str_starts(e->d_name, "hugetlb.") && n > 8 + m && str_ends(e->d_name, suffix) &&
+                    !memchr(e->d_name + 8, '.', n - 8 - m))
+                        fn(ctx, arena_strndup(a, e->d_name + 8, n - 8 - m));
+        }
+        if (d)
+                closedir(d);
+}
+
+void *pb_new(Arena *a, const ProtobufCMessageDescriptor *desc)
+{
+        ProtobufCMessage *m = arena_alloc(a, desc->sizeof_message);
+
+        protobuf_c_message_init(desc, m);
+        return m;
+}
+
+void pb_any(Arena *a, const ProtobufCMessage *msg, Google__Protobuf__Any *ret)
+{
+        ret->type_url = (char *)(uintptr_t)msg->descriptor->name;
+        ret->value.data = arena_alloc(a, protobuf_c_message_get_packed_size(msg) + 1);
+        ret->value.len = protobuf_c_message_pack(msg, ret->value.data);
+}
