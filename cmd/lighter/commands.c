@@ -491,7 +491,7 @@ static const Command oci[] = {
 
 static const Flag ps_flags[] = {
         {FLAG_BOOL, "quiet", "q", "print names only"},
-        {FLAG_BOOL, "all", "a", "also containers that do not run", "true"},
+        {FLAG_BOOL, "all", "a", "also containers that do not run"},
         {},
 };
 

@@ -30,7 +30,7 @@ int cmd_containers_list(Cli *cli, const Args *args, Err *err)
         Table t CLEANUP(table_done) = TABLE(4, 8, 4, ' ');
         int r;
 
-        req.filters = args->v;
+        req.filters = (const char **)args->v;
         req.n_filters = (size_t)args->n;
         r = cli_connect(cli, err);
         if (r < 0)
@@ -122,7 +122,7 @@ int container_delete(Cli *cli, const Containers__Container *c, int keep_snapshot
 static int delete_one(Cli *cli, const char *id, int keep_snapshot, Err *err)
 {
         Containers__Container *c;
-        Task_types__Process *p;
+        TaskTypes__Process *p;
         uint32_t code;
         int r;
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
 #include <regex.h>
 #include <unistd.h>
 #include "api/containerd/services/content/v1/content.pb-c.h"
@@ -24,7 +25,7 @@ int cmd_content_list(Cli *cli, const Args *args, Err *err)
         char size[HUMAN_MAX], age[HUMAN_MAX];
         int r;
 
-        req.filters = args->v;
+        req.filters = (const char **)args->v;
         req.n_filters = (size_t)args->n;
         r = cli_connect(cli, err);
         if (r < 0)

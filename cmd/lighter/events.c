@@ -18,12 +18,12 @@ static void print_event(const Cli *cli, const Types__Envelope *e)
 
 int cmd_events(Cli *cli, const Args *args, Err *err)
 {
-        Events_service__SubscribeRequest req = EVENTS_SERVICE__SUBSCRIBE_REQUEST__INIT;
+        EventsService__SubscribeRequest req = EVENTS_SERVICE__SUBSCRIBE_REQUEST__INIT;
         GrpcCall *s CLEANUP(grpc_call_freep) = NULL;
         Types__Envelope *e;
         int r;
 
-        req.filters = args->v;
+        req.filters = (const char **)args->v;
         req.n_filters = (size_t)args->n;
         r = cli_connect(cli, err);
         if (r < 0)

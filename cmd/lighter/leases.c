@@ -13,7 +13,7 @@ int cmd_leases_list(Cli *cli, const Args *args, Err *err)
         char buf[HUMAN_MAX];
         int r;
 
-        req.filters = args->v;
+        req.filters = (const char **)args->v;
         req.n_filters = (size_t)args->n;
         r = cli_connect(cli, err);
         if (r < 0)

@@ -74,7 +74,7 @@ int cmd_plugins_list(Cli *cli, const Args *args, Err *err)
         Table t CLEANUP(table_done) = TABLE(4, 8, 4, ' ');
         int r;
 
-        req.filters = args->v;
+        req.filters = (const char **)args->v;
         req.n_filters = (size_t)args->n;
         r = cli_connect(cli, err);
         if (r < 0)

@@ -29,7 +29,7 @@ static int list(Cli *cli, const Args *args, char **filters, size_t n_filters, Sn
                 r = snapshotter_name(cli, args, &req.snapshotter, err);
         if (r < 0)
                 return r;
-        req.filters = filters;
+        req.filters = (const char **)filters;
         req.n_filters = n_filters;
         s = client_begin(cli->client, SVC_SNAPSHOTS "List", &req,
                          snapshots__list_snapshots_response);
@@ -58,7 +58,7 @@ int cmd_snapshots_list(Cli *cli, const Args *args, Err *err)
 
 typedef struct Tree {
         const Cli *cli;
-        const SnapshotInfos *infos;
+        SnapshotInfos *infos;
         Map seen;
 } Tree;
 

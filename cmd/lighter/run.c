@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * run: a container, its task, and its standard input and output until it ends. A lease holds what
+ * is being made; it ends as soon as the container's record holds it instead.
+ */
+#include "cmd/lighter/commands.h"
+#include "cmd/lighter/lease.h"
+#include "cmd/lighter/process.h"
+
+static int run_task(Cli *cli, const Args *args, const NewContainer *c, int *ret_code, Err *err)
+{
+        Session s CLEANUP(session_done) = SESSION_INIT;
+        int r;
+
+        s.cli = cli;
+        s.id = c->record->id;
+        s.terminal = c->terminal;
+        r = session_io(&s, args, err);
+        if (r == 0)
+                r = task_create(&s, args, c, err);
+        if (r == 0)
+                r = session_start(&s, err);
+        if (r < 0 || s.detach)
+                return r;
+        return session_run(&s, ret_code, err);
+}
+
+int cmd_run(Cli *cli, const Args *args, Err *err)
+{
+        Lease lease CLEANUP(lease_release) = {};
+        NewContainer c;
+        int code = 0, r, r2;
+        Err second = {};
+
+        if (args_bool(args, "detach") && args_bool(args, "rm"))
+                return err_set(err, INVALID_ARGUMENT,
+                               "flags --detach and --rm cannot be specified together");
+        if (args->n == 0 && !args_given(args, "config"))
+                return err_set(err, INVALID_ARGUMENT, "image ref must be provided");
+        r = cli_connect(cli, err);
+        if (r == 0)
+                r = lease_hold(cli, &lease, err);
+        if (r == 0)
+                r = container_create(cli, args, &c, err);
+        if (r < 0)
+                return r;
+        lease_release(&lease);
+        r = run_task(cli, args, &c, &code, err);
+        if (args_bool(args, "rm")) {
+                client_no_timeout(cli->client);
+                r2 = container_delete(cli, c.record, 0, &second);
+                if (r2 < 0 && r2 != -NOT_FOUND)
+                        cli_warn("cannot remove container %s: %s", c.record->id, second.msg);
+        } else if (r < 0 && !args_bool(args, "detach")) {
+                cli_warn("container %s is left; `lighter containers rm %s` removes it",
+                         c.record->id, c.record->id);
+        }
+        return r < 0 ? r : code;
+}
