@@ -675,9 +675,11 @@ TEST(failed_cleanup_says_255)
 
 /* ---- recovery ---- */
 
+static int agains;
+
 static void again(void *ctx)
 {
-        set_done(0, NULL);
+        __atomic_add_fetch(&agains, 1, __ATOMIC_RELEASE);
 }
 
 TEST(tasks_are_found_again)
@@ -702,7 +704,7 @@ TEST(tasks_are_found_again)
 
         t = runtime_find(f->rt, "default", "c1"); /* at once */
         CHECK(t);
-        f->done = 0;
+        agains = 0;
         CHECK(task_defer(t, again, NULL)); /* but not usable yet: nothing has run on the loop */
         task_unref(t);
         CHECK_INT(runtime_list(f->rt, "default", &all), 2);
@@ -710,7 +712,7 @@ TEST(tasks_are_found_again)
         CHECK_STR(task_id(all[1]), "c2");
         runtime_list_free(all, 2);
         CHECK_INT(create("c1"), -ALREADY_EXISTS); /* waits for its turn */
-        UNTIL(is_done() == 2);
+        UNTIL(__atomic_load_n(&agains, __ATOMIC_ACQUIRE) == 1);
         t = runtime_find(f->rt, "default", "c1");
         CHECK(t && !task_defer(t, again, NULL) && task_pid(t) == 42);
         task_unref(t);
@@ -744,9 +746,9 @@ TEST(leaked_and_dead_shims_are_cleaned_up_at_start)
         runtime_open();
         t = runtime_find(f->rt, "default", "c1");
         CHECK(t);
-        f->done = 0;
+        agains = 0;
         if (task_defer(t, again, NULL))
-                UNTIL(is_done() == 1);
+                UNTIL(__atomic_load_n(&agains, __ATOMIC_ACQUIRE) == 1);
         task_unref(t);
         CHECK(!runtime_find(f->rt, "default", "c1"));
         CHECK(!exists(BUNDLE, "c1"));
