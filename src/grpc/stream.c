@@ -210,7 +210,7 @@ static int begin_call(Stream *s, const Request *q, uint64_t timeout_ns, Err *err
                 .max_send = c->server->options.max_send,
                 .load = c->load,
         };
-        char *service, *method;
+        char *service = NULL, *method = NULL;
         int r;
 
         r = split_path(q->path, &service, &method, err);
