@@ -61,7 +61,7 @@ static int ask_mknod(void *ctx, int dir_fd, const char *name, const TarEntry *e,
 static int ask_implied(void *ctx, int dir_fd, const char *path, Err *err)
 {
         WorkerMsg m = {.type = WORKER_MSG_PARENT, .parent = {path}};
-        int errnum, r = ask(ctx, &m, dir_fd, &errnum, err);
+        int errnum = 0, r = ask(ctx, &m, dir_fd, &errnum, err);
 
         if (r < 0)
                 return r;

@@ -210,7 +210,7 @@ static int apply_mounted(const DiffApply *a, WorkerCodec codec, DiffApplied *ret
 int diff_apply(const DiffApply *a, DiffApplied *ret, Err *err)
 {
         const Mount *m = a->n_mounts == 1 ? &a->mounts[0] : NULL;
-        WorkerCodec codec;
+        WorkerCodec codec = WORKER_CODEC_RAW;
         int r = choose_codec(a->media_type, &codec, err);
 
         if (r < 0)

@@ -24,29 +24,47 @@ static inline void make_pad(Str *s)
                 str_add_char(s, 0);
 }
 
+/* Cut to the field, as a writer without long names would. */
+static inline void make_field(char *to, size_t n, const char *text)
+{
+        for (size_t i = 0; text && i < n && text[i]; i++)
+                to[i] = text[i];
+}
+
+static inline void make_octal(char *to, size_t digits, uint64_t v)
+{
+        for (; digits > 0; v >>= 3)
+                to[--digits] = (char)('0' + (v & 7));
+}
+
 static inline void make_entry(Str *s, MakeEntry e)
 {
-        char h[513] = {};
+        char h[512] = {};
         unsigned sum = 0;
         size_t n = e.n_data ? e.n_data : e.data ? strlen(e.data) : 0;
 
-        strncpy(h, e.name ? e.name : "", 100);
-        snprintf(h + 100, 8, "%07o", e.mode ? e.mode : 0644);
-        snprintf(h + 108, 8, "%07o", e.uid);
-        snprintf(h + 116, 8, "%07o", e.gid);
-        snprintf(h + 124, 12, "%s", e.claim ? e.claim : "");
-        if (!e.claim)
-                snprintf(h + 124, 12, "%011zo", n);
-        snprintf(h + 136, 12, "%011llo", (unsigned long long)e.mtime);
+        make_field(h, 100, e.name);
+        make_octal(h + 100, 7, e.mode ? e.mode : 0644);
+        make_octal(h + 108, 7, e.uid);
+        make_octal(h + 116, 7, e.gid);
+        /* A claim in base 256 has NULs in it: all twelve bytes are meant. */
+        if (e.claim && (e.claim[0] & 0x80))
+                memcpy(h + 124, e.claim, 12);
+        else if (e.claim)
+                make_field(h + 124, 12, e.claim);
+        else
+                make_octal(h + 124, 11, n);
+        make_octal(h + 136, 11, (uint64_t)e.mtime);
         h[156] = e.type;
-        strncpy(h + 157, e.link ? e.link : "", 100);
+        make_field(h + 157, 100, e.link);
         memcpy(h + 257, e.magic ? e.magic : "ustar\00000", 8);
-        snprintf(h + 329, 8, "%07o", e.major);
-        snprintf(h + 337, 8, "%07o", e.minor);
+        make_octal(h + 329, 7, e.major);
+        make_octal(h + 337, 7, e.minor);
         memset(h + 148, ' ', 8);
         for (int i = 0; i < 512; i++)
                 sum += (unsigned char)h[i];
-        snprintf(h + 148, 8, "%06o", (sum + (unsigned)e.bad_checksum) & 0777777);
+        make_octal(h + 148, 6, sum + (unsigned)e.bad_checksum);
+        h[154] = 0;
         str_add_n(s, h, 512);
         str_add_n(s, e.data ? e.data : "", n);
         make_pad(s);
