@@ -6,6 +6,7 @@ import signal
 import socket
 import stat
 import subprocess
+import threading
 
 import grpc
 import pytest
@@ -251,3 +252,21 @@ def test_idle_memory(daemon):
         pytest.skip("sanitized build")
     rss, dirty = (int(re.search(rf"^{k}:\s+(\d+)", maps, re.M)[1]) for k in ("Rss", "Private_Dirty"))
     assert rss <= 10240 and dirty <= 3072, maps
+
+
+def test_publish(daemon):
+    c = daemon.client(None)
+    stream = c.events.Subscribe(c.messages("events").SubscribeRequest(filters=['topic=="/tests/one"']))
+    event = lighter.pb("containerd/events/events").NamespaceCreate(name="x")
+    any_ = lighter.pb("google/protobuf/any").Any(type_url="containerd.events.NamespaceCreate",
+                                                 value=event.SerializeToString()).SerializeToString()
+    argv = [LIGHTERD, "--address", daemon.address, "publish", "--namespace", "n1", "--topic"]
+    got = []
+    threading.Thread(target=lambda: got.append(next(stream)), daemon=True).start()
+    # the subscription may arrive after the first of them
+    lighter.eventually("an event", lambda: subprocess.run([*argv, "/tests/one"], input=any_).returncode == 0 and got)
+    assert (got[0].namespace, got[0].topic, got[0].event.value) == ("n1", "/tests/one", event.SerializeToString())
+    bad = subprocess.run([*argv, "nonsense"], input=any_, capture_output=True, timeout=10)
+    assert bad.returncode == 1 and b"nonsense" in bad.stderr
+    assert subprocess.run([LIGHTERD, "publish"], stdin=subprocess.DEVNULL, capture_output=True).returncode == 1
+

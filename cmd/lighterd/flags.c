@@ -32,6 +32,7 @@ static const struct {
         {{"config", "default"}, COMMAND_CONFIG_DEFAULT, "print the configuration built in"},
         {{"config", "dump"}, COMMAND_CONFIG_DUMP, "print the configuration in effect, in its newest version"},
         {{"config", "migrate"}, COMMAND_CONFIG_DUMP, "the same"},
+        {{"publish", NULL}, COMMAND_PUBLISH, "--namespace NS --topic T: send the event on stdin"},
         {{"help", NULL}, COMMAND_HELP, "print this"},
 };
 
@@ -108,6 +109,7 @@ static int find_command(int argc, char **argv, Flags *ret, Err *err)
 
                 if (str_eq(argv[0], words[0]) && (!words[1] || (argc > 1 && str_eq(argv[1], words[1])))) {
                         ret->command = command_table[i].command;
+                        ret->args = argv + (words[1] ? 2 : 1);
                         return 0;
                 }
         }

@@ -8,6 +8,7 @@ typedef enum Command {
         COMMAND_RUN,
         COMMAND_CONFIG_DEFAULT,
         COMMAND_CONFIG_DUMP,
+        COMMAND_PUBLISH,
         COMMAND_HELP,
         COMMAND_VERSION,
 } Command;
@@ -16,6 +17,7 @@ typedef struct Flags {
         Command command;
         const char *config; /* NULL: the default path, which may be absent */
         const char *log_level, *address, *root, *state; /* NULL: as configured */
+        char **args; /* what follows the command, NULL-terminated */
 } Flags;
 
 /* INVALID_ARGUMENT for what is no flag, NOT_FOUND for what is no command. Strings borrow from argv. */

@@ -18,6 +18,7 @@
 #include "flags.h"
 #include "grpc/server.h"
 #include "services/version.h"
+#include "publish.h"
 #include "setup.h"
 #include "ttrpc/server.h"
 
@@ -324,6 +325,9 @@ int main(int argc, char **argv)
         case COMMAND_CONFIG_DEFAULT:
         case COMMAND_CONFIG_DUMP:
                 r = print_config(&flags, &err);
+                break;
+        case COMMAND_PUBLISH:
+                r = publish(flags.address ? flags.address : CONFIG_DEFAULT_ADDRESS, flags.args, &err);
                 break;
         case COMMAND_RUN:
                 r = run(&flags, &err);
