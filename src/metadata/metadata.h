@@ -79,14 +79,26 @@ void meta_put(MetaTxn *txn, const DbKey *key, const void *message);
 /* 1, or 0: there was one (or failed). */
 int meta_put_new(MetaTxn *txn, const DbKey *key, const void *message);
 
+/* What lists need to know of a kind of record. */
+typedef struct MetaKind {
+        const ProtobufCMessageDescriptor *desc;
+        FilterFieldFn field; /* its ctx is the decoded message ... */
+        uint64_t skip;       /* ... in which the fields with these numbers (bit n: number n) may be missing */
+} MetaKind;
+
 /*
  * Walks the records below prefix that match, in order of their names, and hands the stored bytes to fn; without
- * filters nothing is decoded. field reads the decoded message, which is its ctx. fn returns 0 to go on, 1 to
- * stop, -code (err set) to fail. 0, or -code, which does not stick.
+ * filters nothing is decoded, with them only what the kind's fields need. fn returns 0 to go on, 1 to stop, -code (err
+ * set) to fail. 0, or -code.
  */
 typedef int (*MetaListFn)(void *ctx, DbVal stored);
+int meta_list_kind(MetaTxn *txn, const DbKey *prefix, const MetaKind *kind, const Filter *filter, MetaListFn fn,
+                   void *ctx);
+/* The same for a kind that skips nothing. */
 int meta_list(MetaTxn *txn, const DbKey *prefix, const ProtobufCMessageDescriptor *desc, const Filter *filter,
               FilterFieldFn field, MetaListFn fn, void *ctx);
+/* Whether one stored record matches: 1, 0 or -code. */
+int meta_match(MetaTxn *txn, const MetaKind *kind, const Filter *filter, DbVal stored);
 /* A MetaListFn whose ctx is MetaListOut: appends the record as a repeated message field of a list response. */
 typedef struct MetaListOut {
         Str bytes;
@@ -104,15 +116,17 @@ typedef struct LabelEntry {
 
 /* INVALID_ARGUMENT "WHAT: label key and value length ...: invalid argument". entries as the message has them. */
 int labels_check(const void *entries, size_t n, const char *what, Err *err);
-/* The entries without those whose value is empty, later ones of a key replacing earlier ones; in place. */
+/* In order of keys, without those whose value is empty, of several with a key the last; in place. */
 void labels_normalise(void *entries, size_t *n);
 /* NULL when there is no such key. */
 const char *labels_find(const void *entries, size_t n, const char *key);
 /* Sets one key; NULL or "" removes it. *entries is replaced by a longer array in the arena where needed. */
 void labels_set(Arena *a, void *entries, size_t *n, const ProtobufCMessageDescriptor *entry_desc, const char *key,
                 const char *value);
-/* The field path of a filter, "labels.a.b" from its second part on; for FilterFieldFn. */
+/* What a filter's path means, from its part `from` on ("labels.a.b" from 1); for FilterFieldFn. */
 const char *labels_field(const void *entries, size_t n, const char *const *path, size_t n_path, size_t from);
+/* PREFIX of "labels.KEY" is "labels."; the key, or NULL when the path is another. */
+const char *mask_key(const char *path, const char *prefix);
 
 /* A google.protobuf.Timestamp in the arena; to and from base/clock.h. */
 Google__Protobuf__Timestamp *time_to_pb(Arena *a, Time t);
