@@ -5,10 +5,8 @@
 #include "rpc/message.h"
 #include "api/grpc/health/v1/health.pb-c.h"
 
-enum {
-        SERVING = HEALTH__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING,
-        SERVICE_UNKNOWN = HEALTH__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVICE_UNKNOWN,
-};
+#define SERVING         HEALTH__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING
+#define SERVICE_UNKNOWN HEALTH__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVICE_UNKNOWN
 
 static int check(Call *c, const Health__HealthCheckRequest *req, Health__HealthCheckResponse *rsp)
 {

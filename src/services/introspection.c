@@ -50,8 +50,8 @@ static Introspection__Plugin *plugin_to_pb(Arena *a, const PluginInfo *info)
         p->id = info->id;
         for (const char *const *r = info->requires; r && *r; r++)
                 p->n_requires++;
-        p->requires = (char **)(uintptr_t)copy_strings(a, info->requires, p->n_requires);
-        p->capabilities = (char **)(uintptr_t)copy_strings(a, info->capabilities, info->n_capabilities);
+        p->requires = copy_strings(a, info->requires, p->n_requires);
+        p->capabilities = copy_strings(a, info->capabilities, info->n_capabilities);
         p->n_capabilities = info->n_capabilities;
         fill_platforms(a, info, p);
         fill_exports(a, info, p);
