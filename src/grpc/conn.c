@@ -344,6 +344,7 @@ static void conn_read(Conn *c)
 {
         GrpcServer *server = c->server;
 
+        server_active(server);
         for (int i = 0; i < READS_PER_TURN && !c->dead; i++) {
                 ssize_t n = recv(c->fd, server->inbuf, INBUF_SIZE, MSG_DONTWAIT), used;
 

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -18,7 +19,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 
-enum { ACCEPTS_PER_TURN = 16, BACKLOG = 1024 };
+enum { ACCEPTS_PER_TURN = 16, BACKLOG = 1024, QUIET_MS = 1000 };
 
 static ReadyQueue *queue_new(GrpcServer *s)
 {
@@ -106,6 +107,31 @@ static void sweep(void *ctx)
                 loop_timer_set(s->sweep, now + patience);
 }
 
+/* Nothing has come for a while: what the last calls needed goes back to the kernel. */
+static void quiet(void *ctx)
+{
+        GrpcServer *s = ctx;
+
+        if (s->active) {
+                s->active = 0;
+                loop_timer_set(s->quiet, time_mono_ns() + QUIET_MS * NS_PER_MS);
+                return;
+        }
+        s->active = -1;
+        s->spare = batch_free(s->spare);
+        free(TAKE(s->inbuf));
+        malloc_trim(0);
+}
+
+void server_active(GrpcServer *s)
+{
+        if (!s->inbuf)
+                s->inbuf = mem_alloc(INBUF_SIZE);
+        if (s->active < 0)
+                loop_timer_set(s->quiet, time_mono_ns() + QUIET_MS * NS_PER_MS);
+        s->active = 1;
+}
+
 GrpcServer *grpc_server_new(Loop *l, RpcRegistry *r, const GrpcServerOptions *options)
 {
         GrpcServer *s = mem_new(GrpcServer);
@@ -123,7 +149,8 @@ GrpcServer *grpc_server_new(Loop *l, RpcRegistry *r, const GrpcServerOptions *op
         s->queue = queue_new(s);
         list_init(&s->conns);
         list_init(&s->dirty);
-        s->inbuf = mem_alloc(INBUF_SIZE);
+        s->active = -1;
+        s->quiet = loop_add_timer(l, 0, quiet, s);
         s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         s->sweep = loop_add_timer(l, 0, sweep, s);
 
@@ -171,6 +198,7 @@ GrpcServer *grpc_server_free(GrpcServer *s)
         s->queue->server = NULL;
         queue_unref(s->queue);
         loop_remove(s->sweep);
+        loop_remove(s->quiet);
         loop_remove(s->drain_timer);
         nghttp2_session_callbacks_del(s->callbacks);
         nghttp2_option_del(s->option);

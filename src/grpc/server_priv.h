@@ -70,7 +70,8 @@ struct GrpcServer {
         int reserve_fd; /* given up to accept and drop a connection when descriptors run out */
         Batch *spare;
         uint8_t *inbuf;
-        LoopSource *sweep, *drain_timer;
+        LoopSource *sweep, *drain_timer, *quiet;
+        int active; /* since the quiet timer was set; -1 when it is not */
         void (*drained)(void *ctx);
         void *drained_ctx;
         int draining;
@@ -171,4 +172,6 @@ void conn_callbacks(nghttp2_session_callbacks *cb);
 
 /* server.c */
 void server_conn_gone(GrpcServer *s);
+/* Somebody is there: the buffers stay a while. */
+void server_active(GrpcServer *s);
 void server_ready(void *queue); /* posted to the loop: calls have something */
