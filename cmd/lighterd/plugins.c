@@ -428,10 +428,21 @@ static int tasks_init(PluginContext *pc, void **ret, Err *err)
 
 static int diff_init(PluginContext *pc, void **ret, Err *err)
 {
+        DiffService *d = mem_new(DiffService);
         Stores *s;
-        int r = stores_of(pc, &s, err);
+        int r;
 
-        return r < 0 ? r : serve(pc, &diff_service, s->blobs);
+        *ret = d;
+        snprintf(d->tmp_root, sizeof(d->tmp_root), "%s/tmpmounts", host(pc)->settings->root);
+        r = stores_of(pc, &s, err);
+        if (r == 0)
+                r = diff_cleanup(d->tmp_root, err);
+        if (r < 0) {
+                free(d);
+                return r;
+        }
+        d->blobs = s->blobs;
+        return serve(pc, &diff_service, d);
 }
 
 #define REQUIRES(...) (const char *const[]){__VA_ARGS__, NULL}
@@ -457,7 +468,7 @@ const PluginRegistration plugin_table[] = {
         {PLUGIN_GRPC, "leases", REQUIRES(PLUGIN_METADATA), NULL, leases_init, NULL},
         {PLUGIN_GRPC, "content", REQUIRES(PLUGIN_METADATA), NULL, content_service_init, NULL},
         {PLUGIN_GRPC, "snapshots", REQUIRES(PLUGIN_METADATA), NULL, snapshots_init, NULL},
-        {PLUGIN_GRPC, "diff", REQUIRES(PLUGIN_METADATA), NULL, diff_init, NULL},
+        {PLUGIN_GRPC, "diff", REQUIRES(PLUGIN_METADATA), NULL, diff_init, free},
         {PLUGIN_GRPC, "tasks", REQUIRES(PLUGIN_METADATA, PLUGIN_RUNTIME), NULL, tasks_init, free},
 };
 const size_t n_plugin_table = ARRAY_LEN(plugin_table);

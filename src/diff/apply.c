@@ -6,6 +6,7 @@
  */
 #include "diff/apply.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 #include "diff/grant.h"
 #include "worker/worker.h"
 
+#define TEMP_PREFIX        "containerd-mount"
 #define UNPACK_ENTRIES_MAX UINT64_C(100000000)
 #define UNPACK_RESERVE     (UINT64_C(16) << 20) /* of the file system stays free: others live there too */
 
@@ -188,7 +190,7 @@ static int apply_mounted(const DiffApply *a, WorkerCodec codec, DiffApplied *ret
         if (r < 0)
                 return r;
         random_name(name, sizeof(name) - 1);
-        dir = mem_printf("%s/containerd-mount%s", a->tmp_root, name);
+        dir = mem_printf("%s/%s%s", a->tmp_root, TEMP_PREFIX, name);
         if (mkdir(dir, 0700) < 0)
                 return err_sys(err, errno, "mkdir %s", dir);
         r = mount_all(a->mounts, a->n_mounts, dir, err);
@@ -222,4 +224,26 @@ int diff_apply(const DiffApply *a, DiffApplied *ret, Err *err)
                 return r < 0 ? err_wrap(err, "mount callback failed on %s", m->source) : 0;
         }
         return apply_mounted(a, codec, ret, err);
+}
+
+int diff_cleanup(const char *tmp_root, Err *err)
+{
+        DIR *dir = opendir(tmp_root);
+        struct dirent *e;
+        int r = 0;
+
+        if (!dir)
+                return errno == ENOENT ? 0 : err_sys(err, errno, "open %s", tmp_root);
+        while (r == 0 && (e = readdir(dir))) {
+                char *path CLEANUP(cleanup_free) = mem_printf("%s/%s", tmp_root, e->d_name);
+
+                if (!str_starts(e->d_name, TEMP_PREFIX))
+                        continue;
+                r = unmount_all(path, MNT_DETACH | UMOUNT_NOFOLLOW, err);
+                /* Never what is still mounted: the removal does not cross mounts either. */
+                if (r == 0)
+                        r = path_remove_tree(dirfd(dir), e->d_name, err);
+        }
+        closedir(dir);
+        return r;
 }

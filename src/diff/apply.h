@@ -33,3 +33,7 @@ typedef struct DiffApplied {
 /* Errors as containerd words them; UNKNOWN for a broken archive, RESOURCE_EXHAUSTED for one that does not fit. What
  * was written before a failure stays: whoever made the snapshot removes it. */
 int diff_apply(const DiffApply *a, DiffApplied *ret, Err *err);
+
+/* Takes down the temporary mounts that a killed process left below tmp_root; an absent one is fine. At start, before
+ * anything is applied. */
+int diff_cleanup(const char *tmp_root, Err *err);
