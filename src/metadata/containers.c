@@ -229,7 +229,7 @@ int containers_list(MetaTxn *txn, const char *ns, const Filter *filter, MetaList
         return meta_list_kind(txn, db_key(&k, DB_CONTAINERS, number), &containers_kind, filter, fn, ctx);
 }
 
-int containers_next(MetaTxn *txn, const char *ns, const char *after, const Filter *filter, DbVal *ret)
+int containers_next(MetaTxn *txn, const char *ns, const Filter *filter, ContainerMark *mark, DbVal *ret)
 {
         DbCursor c CLEANUP(db_cursor_done) = {};
         uint32_t number = meta_ns_find(txn, ns);
@@ -239,14 +239,19 @@ int containers_next(MetaTxn *txn, const char *ns, const char *after, const Filte
         if (number == 0)
                 return meta_failed(txn);
         db_cursor_init(&c, &txn->db, db_key(&prefix, DB_CONTAINERS, number));
-        if (*after) {
-                container_key(&from, number, after);
-                from.data[from.n++] = 0; /* an id is short: there is room for what comes right after its key */
+        if (mark->last[0] != '\0') {
+                container_key(&from, number, mark->last);
+                from.data[from.n++] = 0; /* what comes right after that key */
                 db_cursor_seek(&c, &from);
         }
         while (r == 0 && db_cursor_next(&c))
                 r = meta_match(txn, &containers_kind, filter, c.value);
-        if (r > 0)
-                *ret = c.value;
-        return r != 0 ? r : meta_failed(txn);
+        if (r <= 0)
+                return r < 0 ? r : meta_failed(txn);
+        if (c.rest.n >= sizeof(mark->last))
+                return meta_fail(txn, DATA_LOSS, "a container's id of %zu bytes", c.rest.n);
+        memcpy(mark->last, c.rest.data, c.rest.n);
+        mark->last[c.rest.n] = '\0';
+        *ret = c.value;
+        return 1;
 }

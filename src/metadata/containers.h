@@ -3,6 +3,7 @@
 #pragma once
 
 #include "api/containerd/services/containers/v1/containers.pb-c.h"
+#include "base/limits.h"
 #include "metadata/metadata.h"
 
 extern const MetaKind containers_kind; /* id, image, runtime.name, labels.* */
@@ -16,5 +17,9 @@ Containers__Container *containers_update(MetaTxn *txn, const char *ns, const Con
                                          const char *const *paths, size_t n_paths);
 int containers_delete(MetaTxn *txn, const char *ns, const char *id); /* NOT_FOUND */
 int containers_list(MetaTxn *txn, const char *ns, const Filter *filter, MetaListFn fn, void *ctx);
-/* The first that matches and whose id sorts after `after` ("": the first): 1 and *ret as stored, 0 at the end, -code. */
-int containers_next(MetaTxn *txn, const char *ns, const char *after, const Filter *filter, DbVal *ret);
+/* A list in steps, a transaction each: the first that matches and whose id sorts after last ("" at the start), which
+ * becomes last. 1 and *ret as stored, 0 at the end, -code. */
+typedef struct ContainerMark {
+        char last[LIMIT_IDENTIFIER + 1];
+} ContainerMark;
+int containers_next(MetaTxn *txn, const char *ns, const Filter *filter, ContainerMark *mark, DbVal *ret);

@@ -105,6 +105,10 @@ typedef struct MetaListOut {
         unsigned field; /* its number, 1 to 15 */
 } MetaListOut;
 int meta_list_append(void *ctx, DbVal stored);
+static inline void meta_list_out_done(MetaListOut *out)
+{
+        str_done(&out->bytes);
+}
 
 /* ---- maps, masks and times of wire messages ---- */
 
