@@ -10,6 +10,7 @@
 #include "base/path.h"
 #include "daemon.h"
 #include "diff/apply.h"
+#include "metadata/containers.h"
 #include "metadata/content.h"
 #include "metadata/metadata.h"
 #include "metadata/snapshots.h"
@@ -98,17 +99,10 @@ static const ConfigKey overlayfs_keys[] = {
 };
 static const ConfigSchema overlayfs_schema = CONFIG_SCHEMA(overlayfs_keys, OverlayfsConfig);
 
-/* What every snapshotter does once it is open: says what it is, and clears what a killed daemon left. */
-static int snapshotter_ready(PluginContext *pc, Snapshotter *sn, void **ret, Err *err)
+static int snapshotter_ready(PluginContext *pc, Snapshotter *sn, void **ret)
 {
         Platform platform = platform_host();
-        int r;
 
-        r = snapshotter_cleanup(sn, err);
-        if (r < 0) {
-                snapshotter_free(sn);
-                return r;
-        }
         plugin_platform(pc, &platform);
         plugin_export(pc, "root", snapshotter_root(sn));
         for (const char *const *c = snapshotter_capabilities(sn); c && *c; c++)
@@ -138,7 +132,7 @@ static int overlayfs_init(PluginContext *pc, void **ret, Err *err)
                 r = overlayfs_open(env, root, &options, &sn, err);
         if (r == -UNIMPLEMENTED)
                 return plugin_skip(err, mem_strdup(err->msg));
-        return r < 0 ? r : snapshotter_ready(pc, sn, ret, err);
+        return r < 0 ? r : snapshotter_ready(pc, sn, ret);
 }
 
 typedef struct NativeConfig {
@@ -163,7 +157,7 @@ static int native_init(PluginContext *pc, void **ret, Err *err)
                 r = path_mkdirs(root, 0700, err);
         if (r == 0)
                 r = native_open(env, root, &sn, err);
-        return r < 0 ? r : snapshotter_ready(pc, sn, ret, err);
+        return r < 0 ? r : snapshotter_ready(pc, sn, ret);
 }
 
 static void snapshotter_close(void *instance)
@@ -238,7 +232,54 @@ static void metadata_close(void *instance)
         free(s);
 }
 
+/* ---- layers ---- */
+
+static int walking_init(PluginContext *pc, void **ret, Err *err)
+{
+        DiffService *s = mem_new(DiffService);
+        Platform platform = platform_host();
+        Stores *stores;
+        int r;
+
+        *ret = s;
+        r = plugin_get(pc, PLUGIN_METADATA, (void **)&stores, err);
+        if (r == 0) {
+                s->blobs = stores->blobs;
+                snprintf(s->tmp_root, sizeof(s->tmp_root), "%s/tmpmounts", host(pc)->settings->root);
+                r = diff_cleanup(s->tmp_root, err);
+        }
+        if (r < 0) {
+                free(s);
+                return r;
+        }
+        plugin_platform(pc, &platform);
+        return 0;
+}
+
 /* ---- running containers ---- */
+
+typedef struct ShimConfig {
+        ConfigStrings env;
+        const char *socket_dir;
+} ShimConfig;
+
+static const ConfigKey shim_keys[] = {
+        {"env", CONFIG_STRINGS, offsetof(ShimConfig, env), "", 0, 0},
+        {"socket_dir", CONFIG_STRING, offsetof(ShimConfig, socket_dir), "", 0, 0},
+};
+static const ConfigSchema shim_schema = CONFIG_SCHEMA(shim_keys, ShimConfig);
+
+/* How shims are started; the runtime does it. */
+static int shim_init(PluginContext *pc, void **ret, Err *err)
+{
+        const ShimConfig *config = pc->settings;
+
+        for (size_t i = 0; i < config->env.n; i++)
+                if (!strchr(config->env.v[i], '='))
+                        return err_set(err, INVALID_ARGUMENT, "env: \"%s\" is not KEY=VALUE", config->env.v[i]);
+        *ret = (void *)pc->settings;
+        return 0;
+}
 
 /* For bundles of an earlier daemon that do not say which shim made them. */
 static char *runtime_name_of(void *ctx, const char *ns, const char *id)
@@ -268,6 +309,7 @@ static int runtime_init(PluginContext *pc, void **ret, Err *err)
                 .runtime_name = runtime_name_of,
         };
         Platform platform = platform_host();
+        const ShimConfig *shim;
         Exchange *exchange;
         Runtime *rt;
         Stores *stores;
@@ -276,8 +318,12 @@ static int runtime_init(PluginContext *pc, void **ret, Err *err)
         r = plugin_get(pc, PLUGIN_EVENT, (void **)&exchange, err);
         if (r == 0)
                 r = plugin_get(pc, PLUGIN_METADATA, (void **)&stores, err);
+        if (r == 0)
+                r = plugin_get(pc, PLUGIN_SHIM, (void **)&shim, err);
         if (r < 0)
                 return r;
+        options.env = shim->env.v;
+        options.socket_dir = str_empty(shim->socket_dir) ? NULL : shim->socket_dir;
         options.runtime_name_ctx = stores->metadata;
         r = runtime_new(&options, d->loop, d->pool, exchange, &rt, err);
         if (r < 0)
@@ -428,21 +474,10 @@ static int tasks_init(PluginContext *pc, void **ret, Err *err)
 
 static int diff_init(PluginContext *pc, void **ret, Err *err)
 {
-        DiffService *d = mem_new(DiffService);
-        Stores *s;
-        int r;
+        DiffService *s;
+        int r = plugin_get(pc, PLUGIN_DIFFER, (void **)&s, err);
 
-        *ret = d;
-        snprintf(d->tmp_root, sizeof(d->tmp_root), "%s/tmpmounts", host(pc)->settings->root);
-        r = stores_of(pc, &s, err);
-        if (r == 0)
-                r = diff_cleanup(d->tmp_root, err);
-        if (r < 0) {
-                free(d);
-                return r;
-        }
-        d->blobs = s->blobs;
-        return serve(pc, &diff_service, d);
+        return r < 0 ? r : serve(pc, &diff_service, s);
 }
 
 #define REQUIRES(...) (const char *const[]){__VA_ARGS__, NULL}
@@ -457,7 +492,9 @@ const PluginRegistration plugin_table[] = {
         {PLUGIN_SNAPSHOTTER, "native", REQUIRES(PLUGIN_INTERNAL), &native_schema, native_init, snapshotter_close},
         {PLUGIN_METADATA, "bolt", REQUIRES(PLUGIN_CONTENT, PLUGIN_EVENT, PLUGIN_INTERNAL, PLUGIN_SNAPSHOTTER),
          &metadata_schema, metadata_init, metadata_close},
-        {PLUGIN_RUNTIME, "task", REQUIRES(PLUGIN_EVENT, PLUGIN_METADATA), NULL, runtime_init, runtime_close},
+        {PLUGIN_DIFFER, "walking", REQUIRES(PLUGIN_METADATA), NULL, walking_init, free},
+        {PLUGIN_SHIM, "manager", NULL, &shim_schema, shim_init, NULL},
+        {PLUGIN_RUNTIME, "task", REQUIRES(PLUGIN_EVENT, PLUGIN_METADATA, PLUGIN_SHIM), NULL, runtime_init, runtime_close},
         {PLUGIN_GRPC, "version", NULL, NULL, version_init, NULL},
         {PLUGIN_GRPC, "healthcheck", NULL, NULL, health_init, NULL},
         {PLUGIN_GRPC, "introspection", NULL, NULL, introspection_init, NULL},
