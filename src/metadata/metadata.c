@@ -325,7 +325,7 @@ static DbVal without(Arena *a, DbVal v, uint64_t skip)
 
 int meta_match(MetaTxn *txn, const MetaKind *kind, const Filter *filter, DbVal stored)
 {
-        Arena scratch CLEANUP(arena_done);
+        Arena scratch CLEANUP(arena_done) = {};
         ProtobufCMessage *m = NULL;
         int r;
 
