@@ -90,12 +90,8 @@ static int start_thread(Pool *p)
         return r;
 }
 
-void pool_submit(Pool *p, PoolFn fn, void *ctx)
+static int put_job(Pool *p, Job *job)
 {
-        Job *job = mem_new(Job);
-
-        job->fn = fn;
-        job->ctx = ctx;
         LOCKED(&p->lock);
         assert(!p->stopping);
         list_append(&p->jobs, &job->link);
@@ -108,7 +104,18 @@ void pool_submit(Pool *p, PoolFn fn, void *ctx)
                         assert(p->threads > 0);
                 }
         }
-        pthread_cond_signal(&p->work);
+        return p->idle > 0;
+}
+
+void pool_submit(Pool *p, PoolFn fn, void *ctx)
+{
+        Job *job = mem_new(Job);
+
+        job->fn = fn;
+        job->ctx = ctx;
+        /* After the lock is dropped, or the woken thread would run into it. */
+        if (put_job(p, job))
+                pthread_cond_signal(&p->work);
 }
 
 Pool *pool_free(Pool *p)
