@@ -394,7 +394,7 @@ def test_refusals(d, rootfs, box):
 ])
 def test_unknown_runtimes(d, rootfs, box, runtime, text):
     b = box(d, rootfs, "badruntime", runtime=runtime)
-    with fails(grpc.StatusCode.UNKNOWN, f"failed to start shim: failed to resolve runtime path: {text}: unknown"):
+    with fails(grpc.StatusCode.UNKNOWN, f"failed to start shim: failed to resolve runtime path: {text}"):
         b.Create()
 
 
@@ -407,7 +407,7 @@ def test_runtime_path_of_the_request_wins(d, rootfs, box):
 
 def test_options_of_another_type(d, rootfs, box):
     b = box(d, rootfs, "options")
-    with fails(grpc.StatusCode.UNKNOWN, "invalid task create option for io.containerd.runc.v2: unknown"):
+    with fails(grpc.StatusCode.UNKNOWN, "invalid task create option for io.containerd.runc.v2"):
         b.Create(options=any_of(event_types.TaskOOM(container_id="x")))
     with fails(grpc.StatusCode.INVALID_ARGUMENT):
         b.Create(options={"type_url": "containerd.runc.v1.Options", "value": b"\xff\xff"})
@@ -459,7 +459,7 @@ def test_containers_outlive_the_daemon(daemon, rootfs, box):
     daemon.kill()
     assert all(alive(p) for p in pids + [e1])
     daemon.start()
-    assert sorted(daemon.shims()) == shims
+    eventually("the same shims, and no op child of theirs", lambda: sorted(daemon.shims()) == shims)
     listed = daemon.client().tasks.List(tasks_pb.ListTasksRequest(), timeout=20).tasks
     assert [(t.id, t.pid, t.status) for t in listed] == [(f"c{i}", p, task_pb.RUNNING) for i, p in enumerate(pids)]
     b = boxes[0]
@@ -598,7 +598,7 @@ def test_hostile_shims(d, rootfs, box, tmp_path, script, text):
         b.Create()
     assert e.value.details().startswith("failed to start shim: ")
     if text:
-        assert e.value.details() == f"failed to start shim: {text}: unknown"
+        assert e.value.details() == f"failed to start shim: {text}"
     assert not (d.state / "io.containerd.runtime.v2.task/default/hostile").exists()
 
 
@@ -645,9 +645,9 @@ def test_two_containers_in_one_shim(d, rootfs, box):
 
 
 def test_ctr_runs_from_a_folder(d, rootfs):
-    p = d.ctr("run", "--rm", "--rootfs", rootfs, "from-folder", "sh", "-c", "echo hello from $(hostname); exit 3",
+    p = d.ctr("run", "--rm", "--rootfs", rootfs, "from-folder", "sh", "-c", "echo hello from $0; exit 3", "sure",
               check=False)
-    assert (p.returncode, p.stdout) == (3, "hello from \n") or p.returncode == 3
+    assert (p.returncode, p.stdout) == (3, "hello from sure\n")
     d.ctr("run", "-d", "--null-io", "--rootfs", rootfs, "from-folder", "sleep", "1000")
     assert "RUNNING" in d.ctr("task", "ls").stdout
     assert d.ctr("task", "exec", "--exec-id", "x", "from-folder", "sh", "-c", "echo inside").stdout == "inside\n"

@@ -120,7 +120,7 @@ static void replied(void *ctx, int r, const void *bytes, size_t n, const Err *er
                 return;
         }
         if (r < 0)
-                err_copy(&o->err, err);
+                task_error(&o->err, err);
         else
                 r = task_unpack(&o->arena, "Create", &task__create_task_response__descriptor, bytes, n, &rsp,
                                 &o->err);

@@ -201,7 +201,7 @@ static void delete_replied(void *ctx, int r, const void *bytes, size_t n, const 
         else if (r == -NOT_FOUND || r == -UNAVAILABLE)
                 o->lost = 1;
         else
-                err_copy(&o->err, err);
+                task_error(&o->err, err);
         if (r < 0 && !o->lost) {
                 err_wrap(&o->err, "failed to delete task");
                 delete_done(o);

@@ -76,6 +76,9 @@ void task_call(Task *t, const char *method, const void *req, int timeout_ms, Ttr
 int task_unpack(Arena *a, const char *method, const ProtobufCMessageDescriptor *desc, const void *bytes, size_t n,
                 void *ret_message, Err *err);
 
+/* A shim's error as it goes to clients: the text as it stands, with its class at the end. Returns -code. */
+int task_error(Err *dst, const Err *src);
+
 /* The exit of a process. One call to the shim serves everybody who waits for it. */
 typedef struct TaskExit {
         uint32_t status;
@@ -114,6 +117,7 @@ typedef void (*TaskCreateFn)(void *ctx, int r, uint32_t pid, const Err *err);
 void task_create(Runtime *rt, TaskCreate *create, TaskCreateFn fn, void *ctx);
 
 typedef void (*TaskDeleteFn)(void *ctx, int r, const Task__DeleteResponse *reply, const Err *err);
-/* Deletes the task at its shim, ends the shim, removes the bundle. NOT_FOUND; what the shim says, such as that the
+/* Deletes the task at its shim, ends the shim, removes the bundle. Errors of both are for clients as they stand.
+ * NOT_FOUND; what the shim says, such as that the
  * process still runs. fn runs once, on any thread; reply lives until it returns. */
 void task_delete(Runtime *rt, const char *ns, const char *id, TaskDeleteFn fn, void *ctx);

@@ -396,7 +396,7 @@ TEST(refused_create_leaves_nothing)
         fixture_open(&fx);
         f->create_fails = 1;
         CHECK_INT(create("c1"), -UNKNOWN);
-        CHECK_STR(f->err.msg, "failed to create shim task: OCI runtime create failed: no such program");
+        CHECK_STR(f->err.msg, "failed to create shim task: OCI runtime create failed: no such program: unknown");
         CHECK(!exists(BUNDLE, "c1") && !exists(WORK, "c1"));
         CHECK_INT(f->deletes, 1);
         CHECK_INT(f->shutdowns, 1);
@@ -477,7 +477,7 @@ TEST(running_task_is_not_deleted)
         CHECK_INT(create("c1"), 0);
         f->delete_fails = UNKNOWN;
         CHECK_INT(delete_task("c1"), -UNKNOWN);
-        CHECK_STR(f->err.msg, "failed to delete task: cannot delete a running process");
+        CHECK_STR(f->err.msg, "failed to delete task: cannot delete a running process: unknown");
         t = runtime_find(f->rt, "default", "c1");
         CHECK(t && exists(BUNDLE, "c1"));
         task_unref(t);

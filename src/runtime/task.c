@@ -171,6 +171,17 @@ int task_unpack(Arena *a, const char *method, const ProtobufCMessageDescriptor *
         return 0;
 }
 
+int task_error(Err *dst, const Err *src)
+{
+        const char *class = err_class_text(src->code);
+        char text[ERR_MSG_MAX];
+
+        if (str_ends(src->msg, class))
+                return err_copy(dst, src);
+        snprintf(text, sizeof(text), "%s", src->msg);
+        return err_set_at(dst, src->code, src->file, src->line, "%s: %s", text, class);
+}
+
 /* Answers the group's waiters one by one, and takes the group away. */
 static void group_end(WaitGroup *g, int r, const TaskExit *exit, const Err *err)
 {

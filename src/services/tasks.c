@@ -8,7 +8,6 @@
  * enter() claims the call before the handler begins: from then on it runs to its end, even if the client has gone,
  * and its arena is there until then. A task that is being recovered makes the handler run again when that is over.
  */
-#include <stdio.h>
 #include "api/google/protobuf/empty.pb-c.h"
 #include "base/clock.h"
 #include "base/limits.h"
@@ -16,17 +15,6 @@
 #include "rpc/message.h"
 #include "spec/identifier.h"
 #include "services/tasks_priv.h"
-
-int tasks_error(Err *dst, const Err *src)
-{
-        const char *class = err_class_text(src->code);
-        char text[ERR_MSG_MAX];
-
-        if (str_ends(src->msg, class))
-                return err_copy(dst, src);
-        snprintf(text, sizeof(text), "%s", src->msg);
-        return err_set_at(dst, src->code, src->file, src->line, "%s: %s", text, class);
-}
 
 void tasks_finish(Call *c, int r)
 {
@@ -139,7 +127,7 @@ static void answered(void *ctx, int r, const void *bytes, size_t n, const Err *e
         void *reply = NULL;
 
         if (r < 0)
-                tasks_error(c->err, err);
+                task_error(c->err, err);
         else if (step->reply)
                 r = task_unpack(c->arena, step->method, step->reply, bytes, n, &reply, c->err);
         if (r == -UNAVAILABLE && str_eq(step->method, "State")) {

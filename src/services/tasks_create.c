@@ -65,7 +65,7 @@ static void created(void *ctx, int r, uint32_t pid, const Err *err)
         Tasks__CreateTaskResponse *rsp = call_response(c);
 
         if (r < 0) {
-                tasks_finish(c, tasks_error(c->err, err));
+                tasks_finish(c, err_copy(c->err, err));
                 return;
         }
         rsp->pid = pid;
@@ -133,7 +133,7 @@ static void deleted(void *ctx, int r, const Task__DeleteResponse *reply, const E
         Tasks__DeleteResponse *rsp = call_response(c);
 
         if (r < 0) {
-                tasks_finish(c, tasks_error(c->err, err));
+                tasks_finish(c, err_copy(c->err, err));
                 return;
         }
         rsp->pid = reply->pid;

@@ -14,8 +14,6 @@ int tasks_find(Call *c, const char *id, Task **ret);
 int tasks_defer(Call *c, Task *t);
 /* Why there is no such task: the container's record is missing, or it is not running. Returns -NOT_FOUND. */
 int tasks_not_found(Call *c, const char *ns, const char *id);
-/* A shim's error as the daemon's: text as it stands, with its class. */
-int tasks_error(Err *dst, const Err *src);
 /* Ends a claimed call. */
 void tasks_finish(Call *c, int r);
 Google__Protobuf__Timestamp *tasks_time(Arena *a, int64_t sec, int32_t nsec);

@@ -37,7 +37,7 @@ static void wait_end(Waiting *w, int r, const TaskExit *exit, const Err *err)
                 return;
         }
         if (r < 0) {
-                tasks_error(c->err, err);
+                task_error(c->err, err);
         } else {
                 Tasks__WaitResponse *rsp = call_response(c);
 
