@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What goes out on a stream. Messages wait in s->out as the handler's side made them; nghttp2 asks for as many bytes
- * as the windows allow (read_data), and is told to take them without copying (send_data), so that they go from the
- * encoder's buffer into writev(2). Trailers follow the last byte in the same batch.
+ * What goes out on a stream. Messages wait in s->out as the handler's side made them; nghttp2 asks
+ * for as many bytes as the windows allow (read_data), and is told to take them without copying
+ * (send_data), so that they go from the encoder's buffer into writev(2). Trailers follow the last
+ * byte in the same batch.
  *
  * An answer without a message is a single HEADERS frame, "trailers only".
  */

@@ -7,8 +7,8 @@
 
 enum { COPY_MAX = 1024, FRAME_MAX = 16 * 1024 + 64 };
 
-/* For one more frame, however it is made up: pieces up to COPY_MAX are copied, so at most 16 are pointed at, with
- * something copied between. */
+/* For one more frame, however it is made up: pieces up to COPY_MAX are copied, so at most 16 are
+ * pointed at, with something copied between. */
 int batch_has_room(const Batch *b)
 {
         return b->flat_used + FRAME_MAX <= BATCH_FLAT && b->n_iov + 40 <= BATCH_PIECES;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * nghttp2 as a client over one socket. All input and output happens in client_turn(), which blocking functions repeat
- * until what they wait for has come; so one call's answer is taken in while another is waited for.
+ * nghttp2 as a client over one socket. All input and output happens in client_turn(), which
+ * blocking functions repeat until what they wait for has come; so one call's answer is taken in
+ * while another is waited for.
  *
- * Messages that have arrived and nobody has asked for are kept, their bytes not consumed: the window bounds them. The
- * first failure of the connection is kept too and ends every call.
+ * Messages that have arrived and nobody has asked for are kept, their bytes not consumed: the
+ * window bounds them. The first failure of the connection is kept too and ends every call.
  */
 #include "grpc/client.h"
 
@@ -119,10 +120,10 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         if (!call)
                 return 0;
         if (str_eq(key, "grpc-status")) {
-                call->status = str_to_u64((const char *)value, &status) == 0 &&
-                                               status <= ERR_CODE_LAST
-                                       ? (int)status
-                                       : UNKNOWN;
+                call->status =
+                        str_to_u64((const char *)value, &status) == 0 && status <= ERR_CODE_LAST
+                                ? (int)status
+                                : UNKNOWN;
         } else if (str_eq(key, "grpc-message")) {
                 free(call->message);
                 call->message = mem_strndup((const char *)value, value_len);
@@ -374,7 +375,7 @@ int grpc_client_poll_ms(const GrpcClient *c)
 {
         uint64_t first = 0, now;
 
-        LIST_FOREACH(call, &c->calls, GrpcCall, link)
+        LIST_FOREACH (call, &c->calls, GrpcCall, link)
                 if (!call->ended && call->deadline_ns && (!first || call->deadline_ns < first))
                         first = call->deadline_ns;
         if (!first)
@@ -383,7 +384,8 @@ int grpc_client_poll_ms(const GrpcClient *c)
         return first <= now ? 0 : (int)MIN((first - now) / NS_PER_MS + 1, (uint64_t)INT32_MAX);
 }
 
-/* Until the socket is full or nothing is left. A peer that is gone is noticed by reading, after its last words. */
+/* Until the socket is full or nothing is left. A peer that is gone is noticed by reading, after its
+ * last words. */
 static void write_some(GrpcClient *c)
 {
         while (!c->failed) {
@@ -441,7 +443,7 @@ static void end_overdue(GrpcClient *c)
 {
         uint64_t now = 0;
 
-        LIST_FOREACH(call, &c->calls, GrpcCall, link) {
+        LIST_FOREACH (call, &c->calls, GrpcCall, link) {
                 if (call->ended)
                         continue;
                 if (c->failed)
@@ -537,7 +539,7 @@ GrpcCall *grpc_call_free(GrpcCall *call)
                 abort_call(call, CANCELLED, "cancelled");
                 write_some(c);
         }
-        LIST_FOREACH(m, &call->messages, Message, link)
+        LIST_FOREACH (m, &call->messages, Message, link)
                 message_free(m);
         list_remove(&call->link);
         grpc_reader_done(&call->reader);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A gRPC client over a unix socket, for programs with one thread. Any number of calls may be in flight on one
- * connection; a function that blocks serves them all while it waits. A program that also watches other things polls
- * grpc_client_fd() for grpc_client_events() and calls grpc_client_step(), then asks its calls with grpc_call_ready().
+ * A gRPC client over a unix socket, for programs with one thread. Any number of calls may be in
+ * flight on one connection; a function that blocks serves them all while it waits. A program that
+ * also watches other things polls grpc_client_fd() for grpc_client_events() and calls
+ * grpc_client_step(), then asks its calls with grpc_call_ready().
  *
  *         GrpcClient *client CLEANUP(grpc_client_freep) = NULL;
  *         Containers__GetContainerResponse *rsp;
@@ -10,10 +11,11 @@
  *         r = grpc_client_open("/run/lighter/lighter.sock", &client, err);
  *         grpc_client_set_namespace(client, "default");
  *         r = grpc_unary(client, "/containerd.services.containers.v1.Containers/Get", &req,
- *                        &containers__get_container_response__descriptor, arena, (void **)&rsp, err);
+ *                        &containers__get_container_response__descriptor, arena,
+ *                        (void **)&rsp, err);
  *
- * A failed call returns -code with the server's text in err, as it was sent. A broken connection is UNAVAILABLE and
- * ends every call on it.
+ * A failed call returns -code with the server's text in err, as it was sent. A broken connection is
+ * UNAVAILABLE and ends every call on it.
  */
 #pragma once
 
@@ -50,19 +52,21 @@ void grpc_client_step(GrpcClient *c);
 int grpc_unary(GrpcClient *c, const char *method, const void *req,
                const ProtobufCMessageDescriptor *rsp_desc, Arena *a, void **ret_rsp, Err *err);
 
-/* Begins a call; it goes out with its first message, or the next step. method as "/package.Service/Method". */
+/* Begins a call; it goes out with its first message, or the next step. method as
+ * "/package.Service/Method". */
 GrpcCall *grpc_call_new(GrpcClient *c, const char *method,
                         const ProtobufCMessageDescriptor *rsp_desc);
 /* Cancels it unless it has ended. Takes NULL, returns NULL. */
 GrpcCall *grpc_call_free(GrpcCall *call);
 DEFINE_CLEANUP(GrpcCall *, grpc_call_free)
 
-/* Queues a message and blocks while more than a megabyte waits to be sent. Once the call has ended: its error, or
- * CANCELLED when it ended well; grpc_call_recv() tells. */
+/* Queues a message and blocks while more than a megabyte waits to be sent. Once the call has ended:
+ * its error, or CANCELLED when it ended well; grpc_call_recv() tells. */
 int grpc_call_send(GrpcCall *call, const void *msg, Err *err);
 /* Whether grpc_call_send() would not block. */
 int grpc_call_can_send(const GrpcCall *call);
-/* No more messages from us. Needed for every call, also one with a single message; grpc_call_start() does it. */
+/* No more messages from us. Needed for every call, also one with a single message;
+ * grpc_call_start() does it. */
 void grpc_call_end(GrpcCall *call);
 /* Begin, one message, end: for server streams, and unary calls that are to be answered later. */
 GrpcCall *grpc_call_start(GrpcClient *c, const char *method, const void *req,
@@ -70,7 +74,8 @@ GrpcCall *grpc_call_start(GrpcClient *c, const char *method, const void *req,
 
 /* Whether grpc_call_recv() would not block. */
 int grpc_call_ready(GrpcCall *call);
-/* Waits for the next message and unpacks it into the arena. 1: there it is; 0: the call has ended well; -code. */
+/* Waits for the next message and unpacks it into the arena. 1: there it is; 0: the call has ended
+ * well; -code. */
 int grpc_call_recv(GrpcCall *call, Arena *a, void **ret_msg, Err *err);
 /* For a unary call begun with grpc_call_start(): the message and the good end. 0 or -code. */
 int grpc_call_finish(GrpcCall *call, Arena *a, void **ret_rsp, Err *err);

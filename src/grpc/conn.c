@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A connection: bytes in, through nghttp2, to its streams; bytes out of nghttp2, one writev(2) per turn. nghttp2's
- * callbacks never free the connection; that happens in conn_event() and conn_flush() only.
+ * A connection: bytes in, through nghttp2, to its streams; bytes out of nghttp2, one writev(2) per
+ * turn. nghttp2's callbacks never free the connection; that happens in conn_event() and
+ * conn_flush() only.
  *
- * An idle connection holds an nghttp2 session and no buffers: those are the server's, lent for one turn.
+ * An idle connection holds an nghttp2 session and no buffers: those are the server's, lent for one
+ * turn.
  *
- * Against peers that only make work: PING, SETTINGS, window updates and empty frames are counted until something
- * useful happens (CVE-2019-9512 and its family), streams reset by them, or by us for their faults, are metered
- * (CVE-2023-44487), and calls count against the stream limit until they have really ended.
+ * Against peers that only make work: PING, SETTINGS, window updates and empty frames are counted
+ * until something useful happens (CVE-2019-9512 and its family), streams reset by them, or by us
+ * for their faults, are metered (CVE-2023-44487), and calls count against the stream limit until
+ * they have really ended.
  */
 #include "grpc/server_priv.h"
 
@@ -217,8 +220,8 @@ int conn_new(GrpcServer *server, int fd, Err *err)
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c->peer, &len) < 0 ||
             fd_set_nonblock(fd, 1) < 0) {
                 r = err_sys(err, errno, "accepted socket");
-        } else if (nghttp2_session_server_new2(&c->session, server->callbacks, c,
-                                               server->option) != 0) {
+        } else if (nghttp2_session_server_new2(&c->session, server->callbacks, c, server->option) !=
+                   0) {
                 r = err_set(err, RESOURCE_EXHAUSTED, "HTTP/2 session: out of memory");
         } else {
                 r = loop_add_fd(server->loop, fd, EPOLLIN, conn_event, c, &c->source, err);
@@ -264,7 +267,8 @@ static void want_writable(Conn *c, int on)
         loop_set_events(c->source, EPOLLIN | (on ? EPOLLOUT : 0));
 }
 
-/* Fills the batch. 0 when nghttp2 has nothing more, 1 when the batch is full, -1 for a dead session. */
+/* Fills the batch. 0 when nghttp2 has nothing more, 1 when the batch is full, -1 for a dead
+ * session. */
 static int fill(Conn *c, Batch *b)
 {
         while (batch_has_room(b)) {

@@ -8,7 +8,8 @@
 
 #include "base/str.h"
 
-/* "1999963u"; at most 8 digits and one of n u m S M H. Values beyond 292 years are cut there. 0 or -1. */
+/* "1999963u"; at most 8 digits and one of n u m S M H. Values beyond 292 years are cut there. 0 or
+ * -1. */
 int grpc_timeout_parse(const char *s, uint64_t *ret_ns);
 enum { GRPC_TIMEOUT_MAX = 16 };
 /* Rounded up, so that the server does not give up before the client. */

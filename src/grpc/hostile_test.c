@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Peers that do not behave, as bytes written by hand: nothing here uses nghttp2 except its header compressor. After
- * each the server must still answer an honest client.
+ * Peers that do not behave, as bytes written by hand: nothing here uses nghttp2 except its header
+ * compressor. After each the server must still answer an honest client.
  */
 #include <errno.h>
 #include <nghttp2/nghttp2.h>
@@ -18,8 +18,19 @@
 
 #define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-enum { DATA = 0, HEADERS = 1, PRIORITY = 2, RST = 3, SETTINGS = 4, PING = 6, GOAWAY = 7, WINDOW = 8,
-       CONTINUATION = 9, END_STREAM = 1, END_HEADERS = 4 };
+enum {
+        DATA = 0,
+        HEADERS = 1,
+        PRIORITY = 2,
+        RST = 3,
+        SETTINGS = 4,
+        PING = 6,
+        GOAWAY = 7,
+        WINDOW = 8,
+        CONTINUATION = 9,
+        END_STREAM = 1,
+        END_HEADERS = 4
+};
 
 /* A raw connection: what is to be sent, and what has come. */
 typedef struct Raw {
@@ -38,9 +49,9 @@ static void raw_done(Raw *r)
 
 static void add_frame(Raw *r, int type, int flags, uint32_t stream, const void *payload, size_t n)
 {
-        uint8_t hd[9] = {(uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n, (uint8_t)type,
-                         (uint8_t)flags, (uint8_t)(stream >> 24), (uint8_t)(stream >> 16),
-                         (uint8_t)(stream >> 8), (uint8_t)stream};
+        uint8_t hd[9] = {(uint8_t)(n >> 16),      (uint8_t)(n >> 8),      (uint8_t)n,
+                         (uint8_t)type,           (uint8_t)flags,         (uint8_t)(stream >> 24),
+                         (uint8_t)(stream >> 16), (uint8_t)(stream >> 8), (uint8_t)stream};
 
         str_add_n(&r->out, hd, sizeof(hd));
         str_add_n(&r->out, payload, n);
@@ -66,8 +77,8 @@ static void add_block(Raw *r, const Field *fields, size_t n, Str *block)
 
         for (size_t i = 0; i < n; i++)
                 nva[i] = (nghttp2_nv){(uint8_t *)(uintptr_t)fields[i].name,
-                                      (uint8_t *)(uintptr_t)fields[i].value,
-                                      strlen(fields[i].name), strlen(fields[i].value), 0};
+                                      (uint8_t *)(uintptr_t)fields[i].value, strlen(fields[i].name),
+                                      strlen(fields[i].value), 0};
         buf = mem_alloc(nghttp2_hd_deflate_bound(r->deflater, nva, n));
         len = nghttp2_hd_deflate_hd(r->deflater, buf, nghttp2_hd_deflate_bound(r->deflater, nva, n),
                                     nva, n);
@@ -82,8 +93,12 @@ static void add_headers(Raw *r, uint32_t stream, int flags, const Field *fields,
         add_frame(r, HEADERS, flags | END_HEADERS, stream, block.data, block.len);
 }
 
-#define REQUEST(path) {":method", "POST"}, {":scheme", "http"}, {":path", path}, \
-                      {"content-type", "application/grpc"}, {"te", "trailers"}
+#define REQUEST(path)                                              \
+        {":method", "POST"}, {":scheme", "http"}, {":path", path}, \
+                {"content-type", "application/grpc"},              \
+        {                                                          \
+                "te", "trailers"                                   \
+        }
 
 static void add_request(Raw *r, uint32_t stream, const char *path)
 {
@@ -92,7 +107,8 @@ static void add_request(Raw *r, uint32_t stream, const char *path)
         add_headers(r, stream, 0, fields, ARRAY_LEN(fields));
 }
 
-/* Writes what is queued while reading what comes, until the server hangs up or `wait_ms` pass in silence. */
+/* Writes what is queued while reading what comes, until the server hangs up or `wait_ms` pass in
+ * silence. */
 static void exchange(Raw *r, int wait_ms)
 {
         size_t off = 0;
@@ -130,7 +146,8 @@ static const uint8_t *find_frame(const Raw *r, int type, uint32_t stream)
 
         while (end - p >= 9) {
                 size_t n = (size_t)p[0] << 16 | (size_t)p[1] << 8 | p[2];
-                uint32_t id = (uint32_t)p[5] << 24 | (uint32_t)p[6] << 16 | (uint32_t)p[7] << 8 | p[8];
+                uint32_t id =
+                        (uint32_t)p[5] << 24 | (uint32_t)p[6] << 16 | (uint32_t)p[7] << 8 | p[8];
 
                 if (p[3] == type && (!stream || id == stream))
                         return p;
@@ -142,7 +159,8 @@ static const uint8_t *find_frame(const Raw *r, int type, uint32_t stream)
 static uint32_t last_u32(const uint8_t *frame, size_t at)
 {
         frame += 9 + at;
-        return (uint32_t)frame[0] << 24 | (uint32_t)frame[1] << 16 | (uint32_t)frame[2] << 8 | frame[3];
+        return (uint32_t)frame[0] << 24 | (uint32_t)frame[1] << 16 | (uint32_t)frame[2] << 8 |
+               frame[3];
 }
 
 /* All header fields of a stream as "name=value;", trailers too. */
@@ -187,28 +205,30 @@ static int still_alive(Fixture *f)
         Health__HealthCheckRequest req = HEALTH__HEALTH_CHECK_REQUEST__INIT;
         void *rsp;
 
-        return grpc_unary(f->client, "/test.Test/Check", &req, &health__health_check_response__descriptor,
-                          &f->arena, &rsp, &f->err) == 0;
+        return grpc_unary(f->client, "/test.Test/Check", &req,
+                          &health__health_check_response__descriptor, &f->arena, &rsp,
+                          &f->err) == 0;
 }
 
-#define WITH_RAW(f, r)                                                                             \
-        Fixture f CLEANUP(fixture_done) = {};                                                      \
-        Raw r CLEANUP(raw_done) = {.fd = -1};                                                      \
-        fixture_init(&f, NULL);                                                                    \
+#define WITH_RAW(f, r)                        \
+        Fixture f CLEANUP(fixture_done) = {}; \
+        Raw r CLEANUP(raw_done) = {.fd = -1}; \
+        fixture_init(&f, NULL);               \
         raw_init(&r, &f)
 
-#define CHECK_CALM(f, r)                                                                           \
-        do {                                                                                       \
-                const uint8_t *goaway_ = find_frame(&r, GOAWAY, 0);                                \
-                CHECK(goaway_ && last_u32(goaway_, 4) == NGHTTP2_ENHANCE_YOUR_CALM);               \
-                CHECK_INT(fixture_connections(&f), 1);                                             \
-                CHECK(still_alive(&f));                                                            \
+#define CHECK_CALM(f, r)                                                            \
+        do {                                                                        \
+                const uint8_t *goaway_ = find_frame(&r, GOAWAY, 0);                 \
+                CHECK(goaway_ &&last_u32(goaway_, 4) == NGHTTP2_ENHANCE_YOUR_CALM); \
+                CHECK_INT(fixture_connections(&f), 1);                              \
+                CHECK(still_alive(&f));                                             \
         } while (0)
 
 TEST(hostile_garbage)
 {
         static const char *garbage[] = {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\x02\x00",
-                                        "\xff\xff\xff\xff\xff\xff\xff\xff", PREFACE "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"};
+                                        "\xff\xff\xff\xff\xff\xff\xff\xff",
+                                        PREFACE "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"};
 
         for (size_t i = 0; i < ARRAY_LEN(garbage); i++) {
                 Fixture f CLEANUP(fixture_done) = {};
@@ -239,7 +259,8 @@ TEST(hostile_random_frames)
 
                         for (size_t k = 0; k < sizeof(payload); k++)
                                 payload[k] = (uint8_t)((seed = seed * 1103515245 + 12345) >> 16);
-                        add_frame(&r, payload[0] % 11, payload[1], payload[2] % 5, payload, payload[3] % 64);
+                        add_frame(&r, payload[0] % 11, payload[1], payload[2] % 5, payload,
+                                  payload[3] % 64);
                 }
                 exchange(&r, 5);
         }
@@ -265,7 +286,8 @@ TEST(hostile_cut_anywhere)
         CHECK(still_alive(&f));
 }
 
-static void unary_fields(Raw *r, const Field *fields, size_t n, const void *data, size_t len, Str *out)
+static void unary_fields(Raw *r, const Field *fields, size_t n, const void *data, size_t len,
+                         Str *out)
 {
         add_headers(r, 1, 0, fields, n);
         add_frame(r, DATA, END_STREAM, 1, data, len);
@@ -280,24 +302,41 @@ TEST(hostile_http_errors)
                 const char *method, *type, *want;
         } cases[] = {
                 {{"x-ok", "1"}, "POST", "application/grpc", "grpc-status=0;"},
-                {{"x-ok", "1"}, "POST", "application/grpc+proto", "content-type=application/grpc+proto;grpc-status=0;"},
-                {{"x-ok", "1"}, "POST", "application/json", ":status=415;content-type=application/grpc;grpc-status=3;"},
+                {{"x-ok", "1"},
+                 "POST",
+                 "application/grpc+proto",
+                 "content-type=application/grpc+proto;grpc-status=0;"},
+                {{"x-ok", "1"},
+                 "POST",
+                 "application/json",
+                 ":status=415;content-type=application/grpc;grpc-status=3;"},
                 {{"x-ok", "1"}, "GET", "application/grpc", ":status=405;"},
                 {{"grpc-timeout", "1x"}, "POST", "application/grpc", ":status=400;"},
                 {{"grpc-timeout", "123456789S"}, "POST", "application/grpc", ":status=400;"},
-                {{"grpc-timeout", "0n"}, "POST", "application/grpc", ":status=200;content-type=application/grpc;grpc-status=4;grpc-message=context deadline exceeded;"},
+                {{"grpc-timeout", "0n"},
+                 "POST",
+                 "application/grpc",
+                 ":status=200;content-type=application/grpc;grpc-status=4;grpc-message=context deadline exceeded;"},
                 {{"x-data-bin", "!!"}, "POST", "application/grpc", ":status=400;"},
                 {{"x-data-bin", "QUI="}, "POST", "application/grpc", "grpc-status=0;"},
-                {{"grpc-encoding", "gzip"}, "POST", "application/grpc", "grpc-status=12;grpc-message=grpc: Decompressor is not installed for grpc-encoding: \"gzip\";"},
+                {{"grpc-encoding", "gzip"},
+                 "POST",
+                 "application/grpc",
+                 "grpc-status=12;grpc-message=grpc: Decompressor is not installed for grpc-encoding: \"gzip\";"},
                 {{"grpc-encoding", "identity"}, "POST", "application/grpc", "grpc-status=0;"},
-                {{":authority", "/run/containerd/containerd.sock"}, "POST", "application/grpc", "grpc-status=0;"},
+                {{":authority", "/run/containerd/containerd.sock"},
+                 "POST",
+                 "application/grpc",
+                 "grpc-status=0;"},
         };
 
         for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
                 WITH_RAW(f, r);
                 Str got CLEANUP(str_done) = {};
-                Field fields[] = {{":method", cases[i].method}, {":scheme", "http"},
-                                  {":path", "/test.Test/Check"}, cases[i].extra,
+                Field fields[] = {{":method", cases[i].method},
+                                  {":scheme", "http"},
+                                  {":path", "/test.Test/Check"},
+                                  cases[i].extra,
                                   {"content-type", cases[i].type}};
 
                 if (cases[i].extra.name[0] != ':') {
@@ -325,8 +364,9 @@ TEST(hostile_two_authorities)
 
 TEST(hostile_headers_reset)
 {
-        static const Field bad[] = {{"connection", "close"}, {"Upper", "x"}, {":path", "/twice"},
-                                    {":what", "x"}, {"x", "line\nbreak"}, {"containerd-namespace", "a\x01"}};
+        static const Field bad[] = {{"connection", "close"}, {"Upper", "x"},
+                                    {":path", "/twice"},     {":what", "x"},
+                                    {"x", "line\nbreak"},    {"containerd-namespace", "a\x01"}};
 
         for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
                 WITH_RAW(f, r);
@@ -343,8 +383,15 @@ TEST(hostile_headers_reset)
 
 TEST(hostile_paths)
 {
-        static const char *paths[] = {"test.Test/Check", "", "/", "//", "/test.Test", "/test.Test/",
-                                      "/%2ftest.Test/Check", "/test.Test/Check/", "//test.Test/Check"};
+        static const char *paths[] = {"test.Test/Check",
+                                      "",
+                                      "/",
+                                      "//",
+                                      "/test.Test",
+                                      "/test.Test/",
+                                      "/%2ftest.Test/Check",
+                                      "/test.Test/Check/",
+                                      "//test.Test/Check"};
 
         for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
                 WITH_RAW(f, r);
@@ -364,15 +411,19 @@ TEST(hostile_messages)
                 size_t n;
                 const char *want;
         } cases[] = {
-                {"\0\x80\0\0\0", 5, "grpc-status=8;grpc-message=grpc: received message larger than max (2147483648 vs. 16777216);"},
+                {"\0\x80\0\0\0", 5,
+                 "grpc-status=8;grpc-message=grpc: received message larger than max (2147483648 vs. 16777216);"},
                 {"\0\xff\xff\xff\xff", 5, "grpc-status=8;"},
-                {"\1\0\0\0\1x", 6, "grpc-status=13;grpc-message=grpc: compressed flag set with identity or empty encoding;"},
+                {"\1\0\0\0\1x", 6,
+                 "grpc-status=13;grpc-message=grpc: compressed flag set with identity or empty encoding;"},
                 {"\2\0\0\0\1x", 6, "grpc-status=13;"},
                 {"\0\0\0\0\5ab", 7, "grpc-status=13;grpc-message=unexpected EOF;"},
                 {"\0\0\0", 3, "grpc-status=13;"},
                 {"", 0, "grpc-status=13;"},
-                {"\0\0\0\0\0\0\0\0\0\0", 10, "grpc-status=13;grpc-message=method takes a single message;"},
-                {"\0\0\0\0\2\x0f\x01", 7, "grpc-status=13;grpc-message=grpc: error unmarshalling request: proto: "},
+                {"\0\0\0\0\0\0\0\0\0\0", 10,
+                 "grpc-status=13;grpc-message=method takes a single message;"},
+                {"\0\0\0\0\2\x0f\x01", 7,
+                 "grpc-status=13;grpc-message=grpc: error unmarshalling request: proto: "},
                 {"\0\0\0\0\4\x0a\x02\xc3\x28", 9, "grpc-status=13;"},
         };
 
@@ -388,7 +439,8 @@ TEST(hostile_messages)
         }
 }
 
-/* A small block that the decompressor blows up to many MiB: one entry of the table, named thousands of times. */
+/* A small block that the decompressor blows up to many MiB: one entry of the table, named thousands
+ * of times. */
 TEST(hostile_header_bomb)
 {
         WITH_RAW(f, r);
@@ -509,7 +561,8 @@ static int unfinished(int streams, int pieces)
         for (int s = 0; s < streams; s++) {
                 Str got CLEANUP(str_done) = {};
 
-                refused += strstr(fields_of(&r, (uint32_t)(2 * s + 1), &got), "grpc-status=8;") != NULL;
+                refused += strstr(fields_of(&r, (uint32_t)(2 * s + 1), &got), "grpc-status=8;") !=
+                           NULL;
         }
         return still_alive(&f) ? refused : -1;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Puts messages together from pieces of DATA. The memory grows with what has arrived, never with what a prefix
- * promises. Embedded; all zero but max is a fresh one.
+ * Puts messages together from pieces of DATA. The memory grows with what has arrived, never with
+ * what a prefix promises. Embedded; all zero but max is a fresh one.
  */
 #pragma once
 
@@ -15,8 +15,8 @@ typedef struct GrpcReader {
 } GrpcReader;
 
 void grpc_reader_done(GrpcReader *r);
-/* Takes bytes up to the end of one message and says how many. ret_done: it is whole, take it before the next call.
- * INTERNAL for a bad flag byte, RESOURCE_EXHAUSTED for a message larger than max. */
+/* Takes bytes up to the end of one message and says how many. ret_done: it is whole, take it before
+ * the next call. INTERNAL for a bad flag byte, RESOURCE_EXHAUSTED for a message larger than max. */
 int grpc_reader_feed(GrpcReader *r, const uint8_t *p, size_t n, size_t *ret_used, int *ret_done,
                      Err *err);
 /* The whole message as heap memory (NULL when empty); the reader starts afresh. */

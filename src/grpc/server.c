@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Listeners, the set of connections, and the way back from the handlers' threads: a call that has something is put
- * into the ready queue; the first to enter an empty queue posts to the loop, so many answers cost one wake-up, and
- * one writev(2) for each connection.
+ * Listeners, the set of connections, and the way back from the handlers' threads: a call that has
+ * something is put into the ready queue; the first to enter an empty queue posts to the loop, so
+ * many answers cost one wake-up, and one writev(2) for each connection.
  */
 #include "grpc/server_priv.h"
 
@@ -95,7 +95,7 @@ static void sweep(void *ctx)
         GrpcServer *s = ctx;
         uint64_t patience = (uint64_t)s->options.keepalive_ms * NS_PER_MS, now = time_mono_ns();
 
-        LIST_FOREACH(c, &s->conns, Conn, link) {
+        LIST_FOREACH (c, &s->conns, Conn, link) {
                 if (now - c->heard_ns < patience)
                         continue;
                 if (c->pinged)
@@ -154,7 +154,8 @@ GrpcServer *grpc_server_new(Loop *l, RpcRegistry *r, const GrpcServerOptions *op
         s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         s->sweep = loop_add_timer(l, 0, sweep, s);
 
-        if (nghttp2_session_callbacks_new(&s->callbacks) != 0 || nghttp2_option_new(&s->option) != 0)
+        if (nghttp2_session_callbacks_new(&s->callbacks) != 0 ||
+            nghttp2_option_new(&s->option) != 0)
                 mem_alloc(SIZE_MAX); /* says so and aborts */
         conn_callbacks(s->callbacks);
         nghttp2_option_set_no_auto_window_update(s->option, 1);
@@ -178,7 +179,7 @@ static void listener_free(Listener *l)
 
 static void close_listeners(GrpcServer *s)
 {
-        VEC_FOREACH(l, &s->listeners)
+        VEC_FOREACH (l, &s->listeners)
                 listener_free(*l);
         VEC_DONE(&s->listeners);
 }
@@ -222,12 +223,13 @@ int grpc_server_adopt(GrpcServer *s, int fd, Err *err)
                                LIMIT_CONNECTIONS);
         }
         if (s->n_conns == 0)
-                loop_timer_set(s->sweep, time_mono_ns() +
-                                                 (uint64_t)s->options.keepalive_ms * NS_PER_MS);
+                loop_timer_set(s->sweep,
+                               time_mono_ns() + (uint64_t)s->options.keepalive_ms * NS_PER_MS);
         return conn_new(s, fd, err);
 }
 
-/* Without a descriptor to spare the pending connection would wake us for ever: take it and hang up. */
+/* Without a descriptor to spare the pending connection would wake us for ever: take it and hang up.
+ */
 static void shed_connection(Listener *l)
 {
         GrpcServer *s = l->server;
@@ -302,8 +304,8 @@ int grpc_server_listen(GrpcServer *s, const char *path, mode_t mode, uid_t uid, 
 
         if (strlen(path) > LIMIT_SOCKET_PATH)
                 return err_set(err, INVALID_ARGUMENT,
-                               "socket path %s is longer than %d characters: invalid argument", path,
-                               LIMIT_SOCKET_PATH);
+                               "socket path %s is longer than %d characters: invalid argument",
+                               path, LIMIT_SOCKET_PATH);
         memcpy(addr.sun_path, path, strlen(path));
         r = remove_stale(&addr, err);
         if (r < 0)
@@ -355,7 +357,7 @@ void grpc_server_drain(GrpcServer *s, void (*done)(void *ctx), void *ctx)
         close_listeners(s);
         s->drain_timer = loop_add_timer(
                 s->loop, time_mono_ns() + (uint64_t)LIMIT_GOAWAY_MS * NS_PER_MS, drain_timeout, s);
-        LIST_FOREACH(c, &s->conns, Conn, link)
+        LIST_FOREACH (c, &s->conns, Conn, link)
                 conn_go_away(c);
         server_conn_gone(s);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The gRPC server: HTTP/2 by nghttp2 over unix sockets, on a loop's thread; handlers run as the registry's run
- * function has it. All functions are for the loop's thread.
+ * The gRPC server: HTTP/2 by nghttp2 over unix sockets, on a loop's thread; handlers run as the
+ * registry's run function has it. All functions are for the loop's thread.
  */
 #pragma once
 
@@ -14,22 +14,25 @@ typedef struct GrpcServer GrpcServer;
 typedef struct GrpcServerOptions {
         size_t max_recv; /* messages; 0 for LIMIT_GRPC_MESSAGE */
         size_t max_send;
-        int keepalive_ms; /* a silent connection is pinged after this, and closed after as much again; 0: 2 h */
+        int keepalive_ms; /* a silent connection is pinged after this, and closed after as much
+                             again; 0: 2 h */
 } GrpcServerOptions;
 
 /* The registry must outlive the server. options may be NULL. */
 GrpcServer *grpc_server_new(Loop *l, RpcRegistry *r, const GrpcServerOptions *options);
-/* Closes everything at once; calls that still run are cancelled and end unheard. Takes NULL, returns NULL. */
+/* Closes everything at once; calls that still run are cancelled and end unheard. Takes NULL,
+ * returns NULL. */
 GrpcServer *grpc_server_free(GrpcServer *s);
 
 /* Binds a unix socket, in place of a stale one. UNAVAILABLE when somebody listens there. */
-int grpc_server_listen(GrpcServer *s, const char *path, mode_t mode, uid_t uid, gid_t gid, Err *err);
+int grpc_server_listen(GrpcServer *s, const char *path, mode_t mode, uid_t uid, gid_t gid,
+                       Err *err);
 /* A listening socket, the server's from now on. */
 int grpc_server_listen_fd(GrpcServer *s, int fd, Err *err);
 /* A connected socket, the server's from now on. */
 int grpc_server_adopt(GrpcServer *s, int fd, Err *err);
 
-/* No new connections and no new calls (GOAWAY); done(ctx) once all connections are gone, at the latest after
- * LIMIT_GOAWAY_MS. */
+/* No new connections and no new calls (GOAWAY); done(ctx) once all connections are gone, at the
+ * latest after LIMIT_GOAWAY_MS. */
 void grpc_server_drain(GrpcServer *s, void (*done)(void *ctx), void *ctx);
 int grpc_server_connections(const GrpcServer *s);

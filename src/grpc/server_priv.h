@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Server, connection, stream: each owns the next. All of it belongs to the loop's thread; other threads only reach
- * the ReadyQueue.
+ * Server, connection, stream: each owns the next. All of it belongs to the loop's thread; other
+ * threads only reach the ReadyQueue.
  */
 #pragma once
 
@@ -34,8 +34,8 @@ typedef struct Listener {
 } Listener;
 
 /*
- * Bytes for one writev(2): small things are copied into flat, large ones are pointed at. The server has one at hand; a
- * connection whose peer reads slowly keeps its own until it is written.
+ * Bytes for one writev(2): small things are copied into flat, large ones are pointed at. The server
+ * has one at hand; a connection whose peer reads slowly keeps its own until it is written.
  */
 enum { BATCH_FLAT = 32 * 1024, BATCH_PIECES = 128 };
 
@@ -133,7 +133,7 @@ typedef struct Stream {
         RpcBuf *out, **out_tail;
         size_t out_bytes, out_off; /* heads included; what of the first buffer is gone */
         uint8_t submitted, finished, over;
-        int code; /* once finished */
+        int code;      /* once finished */
         char *message; /* percent-encoded */
 } Stream;
 
@@ -141,7 +141,8 @@ typedef struct Stream {
 Stream *stream_new(Conn *c, int32_t id);
 void stream_free(Stream *s);
 /* Each returns 0, or NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE to reset the stream. */
-int stream_header(Stream *s, const char *name, size_t name_len, const char *value, size_t value_len);
+int stream_header(Stream *s, const char *name, size_t name_len, const char *value,
+                  size_t value_len);
 void stream_begin(Stream *s);
 void stream_data(Stream *s, const uint8_t *p, size_t n);
 void stream_end(Stream *s);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A stream is one request: headers become a call, DATA becomes messages, what the call has to say becomes the answer
- * (answer.c).
+ * A stream is one request: headers become a call, DATA becomes messages, what the call has to say
+ * becomes the answer (answer.c).
  *
- * Receiving. One message is put together while the call is busy with the one before; its bytes are consumed as they
- * come, or it could never be larger than the window. Once it is whole and the call does not take it, further
- * bytes are stashed and not consumed: the window closes, the client waits. The connection's own window is always
- * consumed at once, lest a stalled stream hold up the others; instead a connection may hold LIMIT_CONN_INBOX in
- * all, and the stream that goes beyond fails.
+ * Receiving. One message is put together while the call is busy with the one before; its bytes are
+ * consumed as they come, or it could never be larger than the window. Once it is whole and the call
+ * does not take it, further bytes are stashed and not consumed: the window closes, the client
+ * waits. The connection's own window is always consumed at once, lest a stalled stream hold up the
+ * others; instead a connection may hold LIMIT_CONN_INBOX in all, and the stream that goes beyond
+ * fails.
  */
 #include "grpc/server_priv.h"
 
@@ -112,7 +113,8 @@ static int name_is(const char *name, size_t n, const char *want)
         return n == strlen(want) && memcmp(name, want, n) == 0;
 }
 
-/* Connection-level headers of HTTP/1 must not appear; https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2 */
+/* Connection-level headers of HTTP/1 must not appear;
+ * https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2 */
 static int is_connection_header(const char *name, size_t n)
 {
         return name_is(name, n, "connection") || name_is(name, n, "keep-alive") ||
@@ -133,8 +135,8 @@ static void pseudo_header(Request *r, const char *name, size_t n, const char *va
 }
 
 /*
- * nghttp2's own checks of HTTP are off: they refuse the :authority that older Kubernetes components send, a bare
- * path. So the few that matter are here.
+ * nghttp2's own checks of HTTP are off: they refuse the :authority that older Kubernetes components
+ * send, a bare path. So the few that matter are here.
  */
 int stream_header(Stream *s, const char *name, size_t n, const char *value, size_t len)
 {

@@ -73,7 +73,8 @@ static int check(Call *c, const Health__HealthCheckRequest *req, Health__HealthC
                 const char *ns;
                 int r = call_namespace(c, &ns);
 
-                return r < 0 ? r : err_set(c->err, NOT_FOUND, "%s/%s", ns, c->lease ? c->lease : "-");
+                return r < 0 ? r
+                             : err_set(c->err, NOT_FOUND, "%s/%s", ns, c->lease ? c->lease : "-");
         }
         if (str_eq(req->service, "peer"))
                 return err_set(c->err, ABORTED, "%d", (int)(c->peer.pid == getpid()));
@@ -94,7 +95,8 @@ static int big(Call *c, const Content__ReadContentRequest *req, Content__ReadCon
         return 0;
 }
 
-static int measure(Call *c, const Content__WriteContentRequest *req, Content__WriteContentResponse *rsp)
+static int measure(Call *c, const Content__WriteContentRequest *req,
+                   Content__WriteContentResponse *rsp)
 {
         rsp->offset = (int64_t)req->data.len;
         return 0;
@@ -103,7 +105,7 @@ static int measure(Call *c, const Content__WriteContentRequest *req, Content__Wr
 static Waiter *take_waiter(Call *c)
 {
         LOCKED(&seen.lock);
-        LIST_FOREACH(w, &seen.waiters, Waiter, link) {
+        LIST_FOREACH (w, &seen.waiters, Waiter, link) {
                 if (c && w->call != c)
                         continue;
                 list_remove(&w->link);
@@ -128,7 +130,8 @@ static void wait_cancelled(Call *c)
                 drop_waiter(w);
 }
 
-static int wait_for(Call *c, const Health__HealthCheckRequest *req, Health__HealthCheckResponse *rsp)
+static int wait_for(Call *c, const Health__HealthCheckRequest *req,
+                    Health__HealthCheckResponse *rsp)
 {
         Waiter *w = mem_new(Waiter);
 
@@ -223,17 +226,21 @@ static int echo_message(Call *c, const void *msg)
         return call_send(c, &rsp.base) < 0 ? -c->err->code : RPC_MORE;
 }
 
-static const RpcStreamOps count_ops = {stream_open, count_message, NULL, count_writable, stream_close};
+static const RpcStreamOps count_ops = {stream_open, count_message, NULL, count_writable,
+                                       stream_close};
 static const RpcStreamOps sum_ops = {stream_open, sum_message, sum_end, NULL, stream_close};
 static const RpcStreamOps echo_ops = {stream_open, echo_message, NULL, NULL, stream_close};
 
-
 static const RpcMethod methods[] = {
-        RPC_UNARY_METHOD("Check", check, health__health_check_request, health__health_check_response),
-        RPC_UNARY_METHOD("Release", release, health__health_check_request, health__health_check_response),
+        RPC_UNARY_METHOD("Check", check, health__health_check_request,
+                         health__health_check_response),
+        RPC_UNARY_METHOD("Release", release, health__health_check_request,
+                         health__health_check_response),
         RPC_UNARY_METHOD("Big", big, content__read_content_request, content__read_content_response),
-        RPC_UNARY_METHOD("Measure", measure, content__write_content_request, content__write_content_response),
-        RPC_WAIT_METHOD("Wait", wait_for, health__health_check_request, health__health_check_response),
+        RPC_UNARY_METHOD("Measure", measure, content__write_content_request,
+                         content__write_content_response),
+        RPC_WAIT_METHOD("Wait", wait_for, health__health_check_request,
+                        health__health_check_response),
         RPC_STREAM_METHOD("Count", &count_ops, content__read_content_request,
                           content__read_content_response, RPC_SERVER_STREAMS),
         RPC_STREAM_METHOD("Sum", &sum_ops, content__write_content_request,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of this folder share: a server with a test service on a loop of its own, handlers on a pool. */
+/* What the tests of this folder share: a server with a test service on a loop of its own, handlers
+ * on a pool. */
 #pragma once
 
 #include <pthread.h>
@@ -29,9 +30,9 @@ void fixture_on_loop(Fixture *f, void (*fn)(Fixture *f));
 int fixture_connections(Fixture *f);
 
 /* What the service has seen. */
-int testing_waiting(void);  /* pending Waits */
-int testing_cancels(void);  /* of Waits */
-int testing_opens(void);    /* of streams ... */
+int testing_waiting(void); /* pending Waits */
+int testing_cancels(void); /* of Waits */
+int testing_opens(void);   /* of streams ... */
 int testing_closes(void);
-int testing_chunks(void);   /* made by Count */
+int testing_chunks(void);                       /* made by Count */
 void testing_until(int (*get)(void), int want); /* for a second at most */

@@ -2,13 +2,15 @@
 /*
  * From a transport to a handler and back.
  *
- * The transport's thread puts messages in and takes answers out; the handler's side runs as jobs of the registry's
- * run function. `running` makes sure there is at most one job per call, which holds a reference of its own; what
- * happens meanwhile is left in the call's fields, and the job looks again before it ends.
+ * The transport's thread puts messages in and takes answers out; the handler's side runs as jobs of
+ * the registry's run function. `running` makes sure there is at most one job per call, which holds
+ * a reference of its own; what happens meanwhile is left in the call's fields, and the job looks
+ * again before it ends.
  *
- * A call ends in call_finish(), once. For a pending call the right to do so is the claim, which the one who stored
- * it and cancellation race for: cancellation only marks the call; if it won, a job runs the handler's on_cancel,
- * at the earliest when the handler has returned RPC_PENDING, since before that the call may not be stored yet.
+ * A call ends in call_finish(), once. For a pending call the right to do so is the claim, which the
+ * one who stored it and cancellation race for: cancellation only marks the call; if it won, a job
+ * runs the handler's on_cancel, at the earliest when the handler has returned RPC_PENDING, since
+ * before that the call may not be stored yet.
  *
  * A detached call runs on to its end, unheard.
  */
@@ -123,8 +125,8 @@ static void log_failure(const CallImpl *c, int code)
         char method[200], origin[200], took[32];
 
         /* What a client asks amiss is its own business; what we could not do, the operator's. */
-        LogLevel level = code == INTERNAL || code == UNKNOWN || code == DATA_LOSS ? LOG_INFO
-                                                                                 : LOG_DEBUG;
+        LogLevel level =
+                code == INTERNAL || code == UNKNOWN || code == DATA_LOSS ? LOG_INFO : LOG_DEBUG;
 
         if (!log_enabled(level))
                 return;
@@ -400,6 +402,7 @@ void rpc_call_detach(Call *call, int code)
         CallImpl *c = call_impl(call);
         RpcBuf *out;
 
+        c->data = NULL;
         {
                 LOCKED(&c->lock);
                 c->ops = NULL;

@@ -2,8 +2,9 @@
 /*
  * What the files of this folder know about a call.
  *
- * A call is worked on by one thread at a time: `running` is set while a job of it is queued or runs. Everything below
- * "lock" is guarded; the rest belongs to the thread that runs the call, and after the end to the transport.
+ * A call is worked on by one thread at a time: `running` is set while a job of it is queued or
+ * runs. Everything below "lock" is guarded; the rest belongs to the thread that runs the call, and
+ * after the end to the transport.
  */
 #pragma once
 
@@ -43,19 +44,19 @@ typedef struct CallImpl {
         void *data; /* the transport's */
         List link;  /* the transport's */
         void *rsp;
-        RpcBuf *reply; /* instead of rsp */
+        RpcBuf *reply;                 /* instead of rsp */
         RpcBuf *queued, **queued_tail; /* by the running step */
 
         Lock lock;
         const RpcTransportOps *ops; /* NULL once detached */
         void *transport;
         RpcBuf *out, **out_tail; /* not yet collected */
-        size_t unsent;           /* bytes of out, and of what the transport has not reported as sent */
-        void *in;                /* one message waiting for its step */
+        size_t unsent; /* bytes of out, and of what the transport has not reported as sent */
+        void *in;      /* one message waiting for its step */
         size_t in_len;
         void (*on_cancel)(Call *c);
         int cancelled; /* atomic: 0, or the code; read without the lock by call_cancelled() */
-        int result; /* once finished */
+        int result;    /* once finished */
         uint8_t claim;
         uint8_t running, pending, finished, notified;
         uint8_t in_set, had_message, eof; /* of the peer's side */
@@ -81,10 +82,11 @@ int registry_find(const RpcRegistry *r, const char *service, const char *method,
 
 /* Tells the transport, once until it collects. */
 void call_notify_locked(CallImpl *c);
-/* Starts a job if there is work and none runs. Not with the lock held: a run function may run it straight away. */
+/* Starts a job if there is work and none runs. Not with the lock held: a run function may run it
+ * straight away. */
 void call_kick(CallImpl *c);
-/* The end: r as a handler returned it. Queues the answer, logs a failure, lets the arena go, tells the transport. By
- * the thread that has the right to. */
+/* The end: r as a handler returned it. Queues the answer, logs a failure, lets the arena go, tells
+ * the transport. By the thread that has the right to. */
 void call_finish(CallImpl *c, int r);
 /* Unpacks the waiting message; 0 or -code. */
 int call_decode(CallImpl *c, Arena *a, void *bytes, size_t n, ProtobufCMessage **ret);

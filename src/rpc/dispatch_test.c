@@ -84,7 +84,8 @@ static void cancelled(Call *c)
                 stored = call_unref(c);
 }
 
-static int wait_for(Call *c, const Health__HealthCheckRequest *req, Health__HealthCheckResponse *rsp)
+static int wait_for(Call *c, const Health__HealthCheckRequest *req,
+                    Health__HealthCheckResponse *rsp)
 {
         call_on_cancel(c, cancelled);
         stored = call_ref(c);
@@ -134,8 +135,10 @@ static const RpcStreamOps echo_ops = {echo_open, echo_message, echo_end, NULL, e
 static const RpcStreamOps count_ops = {echo_open, NULL, NULL, count_writable, echo_close};
 
 static const RpcMethod methods[] = {
-        RPC_UNARY_METHOD("Check", check, health__health_check_request, health__health_check_response),
-        RPC_WAIT_METHOD("Wait", wait_for, health__health_check_request, health__health_check_response),
+        RPC_UNARY_METHOD("Check", check, health__health_check_request,
+                         health__health_check_response),
+        RPC_WAIT_METHOD("Wait", wait_for, health__health_check_request,
+                        health__health_check_response),
         RPC_STREAM_METHOD("Echo", &echo_ops, health__health_check_request,
                           health__health_check_response, RPC_CLIENT_STREAMS | RPC_SERVER_STREAMS),
         RPC_STREAM_METHOD("Count", &count_ops, health__health_check_request,
@@ -173,8 +176,12 @@ static void fixture_done(Fixture *f)
 
 static Call *begin(Fixture *f, const char *method)
 {
-        RpcBegin b = {.service = "test.Service", .method = method, .ns = "ns1", .ops = &ops,
-                      .transport = f, .max_send = 1000000};
+        RpcBegin b = {.service = "test.Service",
+                      .method = method,
+                      .ns = "ns1",
+                      .ops = &ops,
+                      .transport = f,
+                      .max_send = 1000000};
         Call *c = NULL;
         Err err;
 
@@ -499,7 +506,8 @@ TEST(dispatch_complete_races_cancel)
         f.pool = pool_new(4);
         rpc_registry_add(f.registry, &race, &handed);
         for (int i = 0; i < 500; i++) {
-                RpcBegin b = {.service = "test.Race", .method = "Wait", .ops = &ops, .transport = &f};
+                RpcBegin b = {
+                        .service = "test.Race", .method = "Wait", .ops = &ops, .transport = &f};
                 Call *c, *got;
                 Err err;
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Unpacking in two passes. The first walks the bytes against the descriptor without allocating and refuses what
- * protobuf-c would take: nesting without end (it recurses on the C stack), fields without number, text that is
- * no UTF-8 or holds a NUL (C strings would be cut there). The second is protobuf-c itself with an allocator
- * over the arena, capped in proportion to the bytes: a field of two bytes costs it 48.
+ * Unpacking in two passes. The first walks the bytes against the descriptor without allocating and
+ * refuses what protobuf-c would take: nesting without end (it recurses on the C stack), fields
+ * without number, text that is no UTF-8 or holds a NUL (C strings would be cut there). The second
+ * is protobuf-c itself with an allocator over the arena, capped in proportion to the bytes: a field
+ * of two bytes costs it 48.
  *
- * Nothing is freed on the way: the arena does that. protobuf-c's own temporaries count against the cap, which is
- * meant, they are as much the peer's doing as the message.
+ * Nothing is freed on the way: the arena does that. protobuf-c's own temporaries count against the
+ * cap, which is meant, they are as much the peer's doing as the message.
  */
 #include "rpc/message.h"
 
@@ -57,8 +58,7 @@ static int walk_bytes(Walk *w, const ProtobufCMessageDescriptor *desc,
                 return walk_message(w, field->descriptor, p, p + n, depth + 1);
         if (field->type == PROTOBUF_C_TYPE_STRING && !str_is_utf8((const char *)p, n))
                 return err_set(w->err, INTERNAL, "proto: field %s.%s contains %s", desc->name,
-                               field->name,
-                               memchr(p, 0, n) ? "a NUL byte" : "invalid UTF-8");
+                               field->name, memchr(p, 0, n) ? "a NUL byte" : "invalid UTF-8");
         return 0;
 }
 
@@ -66,8 +66,9 @@ static int walk_message(Walk *w, const ProtobufCMessageDescriptor *desc, const u
                         const uint8_t *end, int depth)
 {
         if (depth > LIMIT_PB_DEPTH)
-                return err_set(w->err, RESOURCE_EXHAUSTED, "proto: message %s nested deeper than %d",
-                               desc->name, LIMIT_PB_DEPTH);
+                return err_set(w->err, RESOURCE_EXHAUSTED,
+                               "proto: message %s nested deeper than %d", desc->name,
+                               LIMIT_PB_DEPTH);
 
         while (p < end) {
                 uint64_t tag, n = 0;
@@ -103,10 +104,10 @@ static int walk_message(Walk *w, const ProtobufCMessageDescriptor *desc, const u
                 if (n > (size_t)(end - p))
                         return malformed(w, "unexpected EOF");
                 if ((tag & 7) == WIRE_BYTES && n > 0) {
-                        r = walk_bytes(w, desc,
-                                       protobuf_c_message_descriptor_get_field(
-                                               desc, (unsigned)(tag >> 3)),
-                                       p, n, depth);
+                        r = walk_bytes(
+                                w, desc,
+                                protobuf_c_message_descriptor_get_field(desc, (unsigned)(tag >> 3)),
+                                p, n, depth);
                         if (r < 0)
                                 return r;
                 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Protobuf messages at the border. Unpacking a peer's bytes first walks them against the descriptor: depth, number
- * of fields, well-formed UTF-8 without NUL; protobuf-c itself has none of these limits. The unpacked message lives in
- * the arena, whose cap bounds amplification.
+ * Protobuf messages at the border. Unpacking a peer's bytes first walks them against the
+ * descriptor: depth, number of fields, well-formed UTF-8 without NUL; protobuf-c itself has none of
+ * these limits. The unpacked message lives in the arena, whose cap bounds amplification.
  *
  * encoding: https://protobuf.dev/programming-guides/encoding/
  */

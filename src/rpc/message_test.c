@@ -33,7 +33,7 @@ static int unpack_inner(Fixture *f, const void *bytes, size_t n)
         Str s CLEANUP(str_done) = {};
 
         str_add_char(&s, 0x0a);
-        for (size_t left = n; ; left >>= 7) {
+        for (size_t left = n;; left >>= 7) {
                 str_add_char(&s, (char)(left > 0x7f ? (left & 0x7f) | 0x80 : left));
                 if (left <= 0x7f)
                         break;
@@ -79,8 +79,10 @@ TEST(message_malformed_is_internal)
                 const char *bytes;
                 size_t n;
         } cases[] = {
-                {"\x0a", 1},                                          /* no length */
-                {"\x0a\x05" "abc", 5},                                /* cut short */
+                {"\x0a", 1}, /* no length */
+                {"\x0a\x05"
+                 "abc",
+                 5},                                                  /* cut short */
                 {"\x0a\xff\xff\xff\xff\x07", 6},                      /* 2 GiB */
                 {"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11}, /* 2^64 - 1 */
                 {"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 11}, /* more than 64 bits */
@@ -106,18 +108,35 @@ TEST(message_text_is_checked)
 {
         Fixture f CLEANUP(fixture_done) = {};
 
-        CHECK_INT(unpack_inner(&f, "\x0a\x03" "a\0b", 5), -INTERNAL);
-        CHECK_STR(f.err.msg, "proto: field containerd.services.containers.v1.Container.id contains a NUL byte");
+        CHECK_INT(unpack_inner(&f,
+                               "\x0a\x03"
+                               "a\0b",
+                               5),
+                  -INTERNAL);
+        CHECK_STR(
+                f.err.msg,
+                "proto: field containerd.services.containers.v1.Container.id contains a NUL byte");
         CHECK_INT(unpack_inner(&f, "\x0a\x02\xc3\x28", 4), -INTERNAL);
-        CHECK_STR(f.err.msg, "proto: field containerd.services.containers.v1.Container.id contains invalid UTF-8");
-        CHECK_INT(unpack_inner(&f, "\x0a\x02" "ok", 4), 0);
+        CHECK_STR(
+                f.err.msg,
+                "proto: field containerd.services.containers.v1.Container.id contains invalid UTF-8");
+        CHECK_INT(unpack_inner(&f,
+                               "\x0a\x02"
+                               "ok",
+                               4),
+                  0);
 }
 
 TEST(message_unknown_fields_are_kept_out_of_harm)
 {
         Fixture f CLEANUP(fixture_done) = {};
 
-        CHECK_INT(unpack(&f, "\xfa\x3f\x03" "abc\xf8\x3f\x01\xfd\x3f" "1234", 15), 0);
+        CHECK_INT(unpack(&f,
+                         "\xfa\x3f\x03"
+                         "abc\xf8\x3f\x01\xfd\x3f"
+                         "1234",
+                         15),
+                  0);
 }
 
 /* Empty map entries cost two bytes each on the wire and 56 in memory. */
@@ -164,7 +183,8 @@ TEST(message_survives_any_damage)
 
         ct.id = "container";
         ct.spec = &spec;
-        spec.type_url = (char *)(uintptr_t)"types.containerd.io/opencontainers/runtime-spec/1/Spec";
+        spec.type_url =
+                (char *)(uintptr_t) "types.containerd.io/opencontainers/runtime-spec/1/Spec";
         spec.value = (ProtobufCBinaryData){20, (void *)(uintptr_t) "{\"ociVersion\":\"1.0\"}"};
         req.container = &ct;
         bytes = message_pack(NULL, &req, &n);

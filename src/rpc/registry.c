@@ -2,7 +2,6 @@
 /* The tables of methods; see service.h. */
 #include "rpc/dispatch_priv.h"
 
-
 typedef struct Entry {
         const RpcService *service;
         void *ctx;
@@ -21,7 +20,7 @@ RpcRegistry *rpc_registry_free(RpcRegistry *r)
 {
         if (!r)
                 return NULL;
-        MAP_FOREACH(slot, &r->services)
+        MAP_FOREACH (slot, &r->services)
                 free(slot->value);
         map_done(&r->services);
         free(r);

@@ -9,9 +9,11 @@
  *                 RPC_STREAM_METHOD("Read", &content_read_ops, content__read_content_request,
  *                                   content__read_content_response, RPC_SERVER_STREAMS),
  *         };
- *         const RpcService containers_service = RPC_SERVICE("containerd.services.containers.v1.Containers", methods);
+ *         const RpcService containers_service =
+ *                 RPC_SERVICE("containerd.services.containers.v1.Containers", methods);
  *
- * Names are full protobuf names. A registry is filled before the first connection and constant afterwards: no lock.
+ * Names are full protobuf names. A registry is filled before the first connection and constant
+ * afterwards: no lock.
  */
 #pragma once
 
@@ -39,19 +41,19 @@ typedef struct RpcService {
 
 #define RPC_UNARY_METHOD(name_, fn, req_, rsp_) RPC_METHOD_(name_, RPC_UNARY, fn, req_, rsp_)
 #define RPC_WAIT_METHOD(name_, fn, req_, rsp_)  RPC_METHOD_(name_, RPC_WAIT, fn, req_, rsp_)
-#define RPC_METHOD_(name_, kind_, fn, req_, rsp_)                                                  \
-        {                                                                                          \
-                .name = (name_), .kind = (kind_), .req = &req_##__descriptor,                      \
-                .rsp = &rsp_##__descriptor, .handler = (RpcHandler)(void (*)(void))(fn)            \
+#define RPC_METHOD_(name_, kind_, fn, req_, rsp_)                                       \
+        {                                                                               \
+                .name = (name_), .kind = (kind_), .req = &req_##__descriptor,           \
+                .rsp = &rsp_##__descriptor, .handler = (RpcHandler)(void (*)(void))(fn) \
         }
-#define RPC_STREAM_METHOD(name_, ops, req_, rsp_, streams_)                                        \
-        {                                                                                          \
-                .name = (name_), .kind = RPC_STREAM, .req = &req_##__descriptor,                   \
-                .rsp = &rsp_##__descriptor, .stream = (ops), .streams = (streams_)                 \
+#define RPC_STREAM_METHOD(name_, ops, req_, rsp_, streams_)                        \
+        {                                                                          \
+                .name = (name_), .kind = RPC_STREAM, .req = &req_##__descriptor,   \
+                .rsp = &rsp_##__descriptor, .stream = (ops), .streams = (streams_) \
         }
-#define RPC_SERVICE(name_, methods_)                                                               \
-        {                                                                                          \
-                .name = (name_), .methods = (methods_), .n_methods = ARRAY_LEN(methods_)           \
+#define RPC_SERVICE(name_, methods_)                                                     \
+        {                                                                                \
+                .name = (name_), .methods = (methods_), .n_methods = ARRAY_LEN(methods_) \
         }
 
 typedef struct RpcRegistry RpcRegistry;
@@ -61,8 +63,9 @@ typedef void (*RpcRunFn)(void *run_ctx, void (*fn)(void *), void *arg);
 
 RpcRegistry *rpc_registry_new(RpcRunFn run, void *run_ctx);
 RpcRegistry *rpc_registry_free(RpcRegistry *r);
-/* ctx becomes Call.ctx of every call of this service. The service's tables must outlive the registry. */
+/* ctx becomes Call.ctx of every call of this service. The service's tables must outlive the
+ * registry. */
 void rpc_registry_add(RpcRegistry *r, const RpcService *service, void *ctx);
 /* UNIMPLEMENTED "unknown service S" or "unknown method M for service S". */
-int rpc_registry_find(const RpcRegistry *r, const char *service, const char *method, const RpcMethod **ret,
-                      void **ret_ctx, Err *err);
+int rpc_registry_find(const RpcRegistry *r, const char *service, const char *method,
+                      const RpcMethod **ret, void **ret_ctx, Err *err);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Streams: what happened to the call is kept as flags, and the next step follows from them in a fixed order (open,
- * message, end, writable; close as soon as the call is cancelled or has its result). A job runs steps as long as there
- * are some, then ends; after a number of them it gives way to others.
+ * Streams: what happened to the call is kept as flags, and the next step follows from them in a
+ * fixed order (open, message, end, writable; close as soon as the call is cancelled or has its
+ * result). A job runs steps as long as there are some, then ends; after a number of them it gives
+ * way to others.
  */
 #include "rpc/dispatch_priv.h"
 
@@ -10,14 +11,7 @@
 
 enum { STEPS_IN_A_ROW = 16 };
 
-typedef enum Step {
-        STEP_NONE,
-        STEP_OPEN,
-        STEP_MESSAGE,
-        STEP_END,
-        STEP_WRITABLE,
-        STEP_CLOSE
-} Step;
+typedef enum Step { STEP_NONE, STEP_OPEN, STEP_MESSAGE, STEP_END, STEP_WRITABLE, STEP_CLOSE } Step;
 
 static Step next_step_locked(const CallImpl *c)
 {
@@ -27,7 +21,7 @@ static Step next_step_locked(const CallImpl *c)
                 return STEP_CLOSE;
         if (!c->opened)
                 return call_streams(c, RPC_CLIENT_STREAMS) || c->in_set || c->eof ? STEP_OPEN
-                                                                                : STEP_NONE;
+                                                                                  : STEP_NONE;
         if (c->in_set)
                 return STEP_MESSAGE;
         if (c->eof && !c->eof_done)

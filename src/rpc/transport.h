@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Between a transport (HTTP/2, ttrpc) and the dispatcher. A transport has one thread of its own; all functions here
- * are for that thread, except rpc_buf_*, which belong to whoever holds the buffer.
+ * Between a transport (HTTP/2, ttrpc) and the dispatcher. A transport has one thread of its own;
+ * all functions here are for that thread, except rpc_buf_*, which belong to whoever holds the
+ * buffer.
  *
  *         rpc_call_begin()     the headers are there; unknown methods are refused
  *         rpc_call_message()   each whole message, when rpc_call_takes_message() says so
  *         rpc_call_end()       the peer has closed its side
- *         ops->ready()         from any thread: something is to be sent, or the next message may come
+ *         ops->ready()         from any thread: something is to be sent, or the next may come
  *         rpc_call_collect()   takes it, on the transport's thread
  *         rpc_call_sent()      so many bytes are on their way: streams go on
  *         rpc_call_detach()    the peer is gone, the deadline has passed, or all is sent
  *
- * With a registry that runs handlers straight away, message, end, sent and detach run them inside, and ready() comes
- * before these return.
+ * With a registry that runs handlers straight away, message, end, sent and detach run them inside,
+ * and ready() comes before these return.
  */
 #pragma once
 
@@ -30,12 +31,13 @@ typedef struct RpcBuf {
         uint8_t head[15];
 } RpcBuf;
 
-RpcBuf *rpc_buf_new(size_t len);           /* data behind the struct */
+RpcBuf *rpc_buf_new(size_t len);            /* data behind the struct */
 RpcBuf *rpc_buf_take(void *heap, size_t n); /* data is the caller's heap memory */
-RpcBuf *rpc_buf_unref(RpcBuf *b);          /* takes NULL, returns NULL */
+RpcBuf *rpc_buf_unref(RpcBuf *b);           /* takes NULL, returns NULL */
 void rpc_buf_free_list(RpcBuf *b);
 
-/* How many calls of one peer live, detached ones that still run included. Shared, freed by the last. */
+/* How many calls of one peer live, detached ones that still run included. Shared, freed by the
+ * last. */
 typedef struct RpcLoad RpcLoad;
 
 RpcLoad *rpc_load_new(void);
@@ -43,11 +45,13 @@ RpcLoad *rpc_load_unref(RpcLoad *l);
 int rpc_load_calls(const RpcLoad *l);
 
 typedef struct RpcTransportOps {
-        /* Called with the call's lock held, from any thread: queue the call and wake the transport's thread, no more.
-         * Comes with a reference, for the transport to drop after rpc_call_collect(). Not called again before
-         * that, and never once rpc_call_detach() has returned. rpc_call_link() is a node to queue it by. */
+        /* Called with the call's lock held, from any thread: queue the call and wake the
+         * transport's thread, no more. Comes with a reference, for the transport to drop after
+         * rpc_call_collect(). Not called again before that, and never once rpc_call_detach() has
+         * returned. rpc_call_link() is a node to queue it by. */
         void (*ready)(void *transport, Call *c);
-        /* What goes before the text of a message that cannot be decoded: "grpc: error unmarshalling request". */
+        /* What goes before the text of a message that cannot be decoded: "grpc: error unmarshalling
+         * request". */
         const char *decode_what;
 } RpcTransportOps;
 
@@ -72,24 +76,25 @@ int rpc_call_takes_message(Call *c);
 void rpc_call_end(Call *c);
 
 typedef struct RpcOutput {
-        RpcBuf *bufs; /* in order; the caller's now */
-        int finished; /* after bufs the call is over */
-        int code;     /* 0, or the status of a finished call ... */
+        RpcBuf *bufs;   /* in order; the caller's now */
+        int finished;   /* after bufs the call is over */
+        int code;       /* 0, or the status of a finished call ... */
         const Err *err; /* ... and its text, as long as the caller holds the call */
         int takes_message;
 } RpcOutput;
 
 void rpc_call_collect(Call *c, RpcOutput *ret);
 void rpc_call_sent(Call *c, size_t bytes);
-/* Cancels what still runs, with this code; drops what is queued. The reference stays the caller's. */
+/* Cancels what still runs, with this code; drops what is queued. The reference stays the caller's.
+ */
 void rpc_call_detach(Call *c, int code);
 
-void *rpc_call_data(Call *c);
+void *rpc_call_data(Call *c); /* NULL once detached */
 List *rpc_call_link(Call *c);
 Call *rpc_call_of_link(List *link);
 
 /*
- * A call without a transport, for tests and for callers in the same process: arena, err and ns are set up, nothing
- * is dispatched. Drop with call_unref().
+ * A call without a transport, for tests and for callers in the same process: arena, err and ns are
+ * set up, nothing is dispatched. Drop with call_unref().
  */
 Call *rpc_call_local(const char *ns, void *ctx);
