@@ -217,7 +217,7 @@ int config_read_files(Config *c, const char *path, int must_exist, Err *err)
         for (size_t i = 0; i < queue.n; i++) {
                 char *real CLEANUP(cleanup_free) = realpath(queue.v[i], NULL);
                 TomlNode *tree;
-                int64_t version;
+                int64_t version = 0;
 
                 if (!real && i == 0 && errno == ENOENT && !must_exist)
                         continue;

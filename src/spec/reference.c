@@ -81,11 +81,13 @@ static int domain_ok(const char *s, const char *end)
         } else {
                 port = memchr(s, ':', (size_t)(end - s));
                 port = port ? port : end;
-                for (const char *dot; s <= port; s = dot + 1) {
-                        dot = memchr(s, '.', (size_t)(port - s));
-                        dot = dot ? dot : port;
+                for (const char *dot = s;; s = dot) {
+                        while (dot < port && *dot != '.')
+                                dot++;
                         if (!host_component_ok(s, dot))
                                 return 0;
+                        if (dot++ == port)
+                                break;
                 }
         }
         if (port == end)
