@@ -152,6 +152,6 @@ TEST(reading_a_runtime_spec)
         CHECK(!runtime_spec_annotation(&s, "io"));
         CHECK_INT(runtime_spec_parse(&a, "{\"process\":{\"terminal\":1}}", 26, &s, &err),
                   -INVALID_ARGUMENT);
-        CHECK_STR(err.msg, "runtime spec: process: member \"terminal\" must be true or false");
+        CHECK_STR(err.msg, "runtime spec: process: member \"terminal\" must be a boolean");
         CHECK(process_spec_terminal("{\"terminal\":true}", 17, &terminal, &err) == 0 && terminal);
 }
