@@ -61,8 +61,9 @@ static json_t *any_raw(const Google__Protobuf__Any *any)
 
         if (!any)
                 return json_null();
-        value = base64_encode(any->value.data, any->value.len);
-        return json_pack("{s:s, s:s}", "type_url", any->type_url, "value", value);
+        if (any->value.len > 0)
+                value = base64_encode(any->value.data, any->value.len);
+        return json_pack("{s:s, s:s*}", "type_url", any->type_url, "value", value);
 }
 
 int cmd_containers_info(Cli *cli, const Args *args, Err *err)

@@ -48,7 +48,8 @@ int lease_create(Cli *cli, const char *id, int64_t expires_ns, char *const *labe
         Time t = time_now();
         int r;
 
-        memcpy(all, labels, n_labels * sizeof(*all));
+        for (size_t i = 0; i < n_labels; i++)
+                all[i] = labels[i];
         if (expires_ns > 0) {
                 t.sec += expires_ns / (int64_t)NS_PER_SEC;
                 t.nsec = 0;

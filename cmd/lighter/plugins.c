@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <ctype.h>
 #include "api/containerd/services/introspection/v1/introspection.pb-c.h"
 #include "cmd/lighter/cli.h"
 #include "cmd/lighter/commands.h"
@@ -27,44 +28,61 @@ static const char *platforms_text(Arena *a, const Introspection__Plugin *p)
         return s.len ? arena_strdup(a, str_get(&s)) : "-";
 }
 
-static void detail_row(Table *t, const char *key, const char *value)
+/* ctr writes a blank before each value; scripts that cut columns by width see the same. */
+static const char *blank(Arena *a, const char *s)
 {
-        TABLE_ROW(t, key, value);
+        return arena_printf(a, " %s", s);
 }
 
-static void plugin_details(Cli *cli, const Introspection__Plugin *p)
+/* gRPC's own spelling of a code: "FailedPrecondition". */
+static const char *code_text(Arena *a, int code)
 {
-        Table t CLEANUP(table_done) = TABLE(4, 8, 4, ' ');
+        char *out = arena_strdup(a, err_code_name(code)), *to = out;
+        int upper = 1;
 
-        t.escape = cli->out_tty;
-        detail_row(&t, "Type:", p->type);
-        detail_row(&t, "ID:", p->id);
-        if (p->n_requires > 0) {
-                TABLE_ROW(&t, "Requires:");
-                for (size_t i = 0; i < p->n_requires; i++)
-                        TABLE_ROW(&t, "", p->requires[i]);
+        for (const char *s = out; *s; s++) {
+                if (*s == '_') {
+                        upper = 1;
+                        continue;
+                }
+                *to++ = (char)(upper ? *s : tolower((unsigned char)*s));
+                upper = 0;
         }
+        *to = '\0';
+        return out;
+}
+
+static void plugin_details(Cli *cli, Table *t, const Introspection__Plugin *p)
+{
+        Arena *a = &cli->arena;
+
+        if (t->rows.n > 0)
+                TABLE_ROW(t, "", "", "", "");
+        TABLE_ROW(t, "Type:", blank(a, p->type));
+        TABLE_ROW(t, "ID:", blank(a, p->id));
+        if (p->n_requires > 0)
+                TABLE_ROW(t, "Requires:", "");
+        for (size_t i = 0; i < p->n_requires; i++)
+                TABLE_ROW(t, "", blank(a, p->requires[i]));
         if (p->n_platforms > 0)
-                detail_row(&t, "Platforms:", platforms_text(&cli->arena, p));
-        if (p->n_exports > 0) {
-                TABLE_ROW(&t, "Exports:");
-                for (size_t i = 0; i < p->n_exports; i++)
-                        TABLE_ROW(&t, "", p->exports[i]->key, p->exports[i]->value);
-        }
+                TABLE_ROW(t, "Platforms:", blank(a, platforms_text(a, p)));
+        if (p->n_exports > 0)
+                TABLE_ROW(t, "Exports:", "");
+        for (size_t i = 0; i < p->n_exports; i++)
+                TABLE_ROW(t, "", arena_printf(a, " %s ", p->exports[i]->key),
+                          blank(a, p->exports[i]->value));
         if (p->n_capabilities > 0) {
                 Str s CLEANUP(str_done) = {};
 
                 for (size_t i = 0; i < p->n_capabilities; i++)
                         str_addf(&s, "%s%s", i ? "," : "", p->capabilities[i]);
-                detail_row(&t, "Capabilities:", str_get(&s));
+                TABLE_ROW(t, "Capabilities:", blank(a, str_get(&s)));
         }
         if (p->init_err && p->init_err->code != OK) {
-                TABLE_ROW(&t, "Error:");
-                TABLE_ROW(&t, "", "Code:", err_code_name(p->init_err->code));
-                TABLE_ROW(&t, "", "Message:", p->init_err->message);
+                TABLE_ROW(t, "Error:", "");
+                TABLE_ROW(t, "", " Code:", blank(a, code_text(a, p->init_err->code)));
+                TABLE_ROW(t, "", " Message:", blank(a, p->init_err->message));
         }
-        cli_table(cli, &t);
-        printf("\n");
 }
 
 int cmd_plugins_list(Cli *cli, const Args *args, Err *err)
@@ -84,19 +102,20 @@ int cmd_plugins_list(Cli *cli, const Args *args, Err *err)
         if (r < 0)
                 return r;
         t.escape = cli->out_tty;
-        TABLE_ROW(&t, "TYPE", "ID", "PLATFORMS", "STATUS", "");
+        if (!args_bool(args, "detailed"))
+                TABLE_ROW(&t, "TYPE", "ID", "PLATFORMS", "STATUS", "");
         for (size_t i = 0; i < rsp->n_plugins; i++) {
                 const Introspection__Plugin *p = rsp->plugins[i];
 
                 if (args_bool(args, "quiet"))
                         cli_print(cli, p->id);
                 else if (args_bool(args, "detailed"))
-                        plugin_details(cli, p);
+                        plugin_details(cli, &t, p);
                 else
                         TABLE_ROW(&t, p->type, p->id, platforms_text(&cli->arena, p),
                                   plugin_status(p), "");
         }
-        if (!args_bool(args, "quiet") && !args_bool(args, "detailed"))
+        if (!args_bool(args, "quiet"))
                 cli_table(cli, &t);
         return 0;
 }

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -188,6 +189,7 @@ int session_start(Session *s, Err *err)
                 return r;
         s->created = 0;
         s->started = 1;
+        s->pid = rsp->pid;
         resize(s);
         s->forward = !s->terminal;
         return s->terminal && !s->detach ? term_raw(err) : 0;
@@ -203,7 +205,8 @@ int session_attach(Session *s, const TaskTypes__Process *p, Err *err)
                 if (r < 0)
                         return r;
         }
-        s->started = 1;
+        s->started = s->attached = 1;
+        s->pid = p->pid;
         if (strstr(p->stdout, "://"))
                 return err_set(err, FAILED_PRECONDITION,
                                "output of \"%s\" goes to %s: there is nothing to attach to", s->id,
@@ -258,6 +261,41 @@ static void close_input(Session *s)
                 client_begin(s->cli->client, SVC_TASKS "CloseIO", &req, google__protobuf__empty);
 }
 
+/* Whether a process neither ignores nor catches SIGPIPE; see proc(5), status. */
+static int dies_of_sigpipe(uint32_t pid)
+{
+        char path[40], *text CLEANUP(cleanup_free) = NULL;
+        static const char *const masks[] = {"\nSigIgn:\t", "\nSigCgt:\t"};
+        Err ignored = {};
+        size_t n;
+
+        snprintf(path, sizeof(path), "/proc/%u/status", pid);
+        if (file_read(NULL, AT_FDCWD, path, 64 * 1024, &text, &n, &ignored) < 0)
+                return 0;
+        for (size_t i = 0; i < ARRAY_LEN(masks); i++) {
+                const char *at = strstr(text, masks[i]);
+
+                if (!at ||
+                    (strtoull(at + strlen(masks[i]), NULL, 16) & UINT64_C(1) << (SIGPIPE - 1)))
+                        return 0;
+        }
+        return 1;
+}
+
+/* Nobody reads our output any more. Had the process written there itself, SIGPIPE would have met
+ * it: so that happens now. The first process of a container is immune to signals it does not
+ * handle, but not to SIGKILL. */
+static void on_broken_output(Session *s)
+{
+        Err ignored = {};
+
+        if (s->attached)
+                s->killed_by = SIGPIPE;
+        else if (s->forward)
+                (void)task_kill(s->cli, s->id, s->exec_id,
+                                dies_of_sigpipe(s->pid) ? SIGKILL : SIGPIPE, 0, &ignored);
+}
+
 /* One turn of the loop. */
 static int turn(Session *s, Err *err)
 {
@@ -279,7 +317,7 @@ static int turn(Session *s, Err *err)
         if (s->stdio && stdio_input_ended(s->stdio))
                 close_input(s);
         if (s->stdio && stdio_output_broken(s->stdio))
-                on_signal(s, SIGPIPE); /* as if it had written to the pipe itself */
+                on_broken_output(s);
         return 0;
 }
 

@@ -28,8 +28,10 @@ typedef struct Session {
         int signal_fd; /* -1 until session_start() */
         int killed_by; /* a signal that ended us, not it */
         int forward;   /* signals go to the process */
-        int created;   /* by us, and not started: taken away when we fail */
-        int started;   /* the fifos belong to the process */
+        uint32_t pid;
+        int attached; /* it is not ours: when we go, it stays */
+        int created;  /* by us, and not started: taken away when we fail */
+        int started;  /* the fifos belong to the process */
 } Session;
 
 #define SESSION_INIT                                                           \

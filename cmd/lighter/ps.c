@@ -18,7 +18,7 @@ static const char *ago(Cli *cli, Time t)
 static const char *status_text(Cli *cli, const TaskTypes__Process *p)
 {
         if (!p)
-                return "not started";
+                return "no task";
         switch (p->status) {
         case TASK_TYPES__STATUS__CREATED:
                 return "created";

@@ -137,9 +137,9 @@ int cmd_snapshots_info(Cli *cli, const Args *args, Err *err)
                 r = stat_snapshot(cli, snapshotter, args_arg(args, 0), &i, err);
         if (r < 0)
                 return r;
-        cli_json(cli, json_pack("{s:s, s:s, s:s, s:o, s:s, s:s}", "Kind", kind_text((int)i->kind),
-                                "Name", i->name, "Parent", i->parent, "Labels",
-                                labels_json(LABELS(i, labels)), "Created",
+        cli_json(cli, json_pack("{s:s, s:s*, s:s*, s:o*, s:s, s:s}", "Kind",
+                                kind_text((int)i->kind), "Name", i->name, "Parent", i->parent,
+                                "Labels", labels_json(LABELS(i, labels)), "Created",
                                 time_format(time_of(i->created_at), created), "Updated",
                                 time_format(time_of(i->updated_at), updated)));
         return 0;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <ctype.h>
 #include "api/containerd/services/tasks/v1/tasks.pb-c.h"
 #include "client/any.h"
 #include "cmd/lighter/commands.h"
@@ -183,27 +184,40 @@ static int kill_and_wait(Cli *cli, const char *id, const char *exec_id, Err *err
         return r < 0 ? r : grpc_call_finish(wait, &cli->arena, (void **)&rsp, err);
 }
 
+static const char *lower(Arena *a, const char *s)
+{
+        char *out = arena_strdup(a, s);
+
+        for (char *c = out; *c; c++)
+                *c = (char)tolower((unsigned char)*c);
+        return out;
+}
+
 static int delete_task(Cli *cli, const Args *args, const char *id, Err *err)
 {
         const char *exec_id = args_given(args, "exec-id") ? args_str(args, "exec-id") : NULL;
         TaskTypes__Process *p;
         uint32_t code;
-        int r;
+        int running, r;
 
         r = task_get(cli, id, exec_id, &p, err);
         if (r < 0)
                 return r;
         p->container_id = id;
-        if (args_bool(args, "force") && p->status != TASK_TYPES__STATUS__STOPPED &&
-            p->status != TASK_TYPES__STATUS__CREATED) {
+        running = p->status != TASK_TYPES__STATUS__STOPPED &&
+                  p->status != TASK_TYPES__STATUS__CREATED;
+        if (running && !args_bool(args, "force"))
+                return err_set(
+                        err, FAILED_PRECONDITION,
+                        "task must be stopped before deletion: %s: failed precondition; `lighter tasks kill %s` "
+                        "stops it, --force kills it first",
+                        lower(&cli->arena, task_status_text((int)p->status)), id);
+        if (running) {
                 r = kill_and_wait(cli, id, exec_id, err);
                 if (r < 0)
                         return r;
         }
         r = task_delete(cli, p, exec_id, &code, err);
-        if (r == -FAILED_PRECONDITION && !args_bool(args, "force"))
-                snprintf(err->msg + strlen(err->msg), sizeof(err->msg) - strlen(err->msg),
-                         "; `lighter tasks kill %s` stops it, --force kills it first", id);
         if (r == 0 && code != 0)
                 cli_warn("task %s exit with non-zero exit code %u", id, code);
         return r;
