@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The database: one LMDB environment, transactions whose errors stick, and writers that share a flush.
+ * The database: one LMDB environment, transactions whose errors stick, and writers that share a
+ * flush.
  *
  *         DbTxn txn CLEANUP(db_end) = {};          aborts unless committed
  *         r = db_begin_rw(env, &txn, err);
@@ -9,15 +10,16 @@
  *         db_put(&txn, db_key_name(db_key(&key, DB_IMAGES, ns), name), bytes, n);
  *         return db_commit(&txn);                  returns when durable; nothing fails after it
  *
- * Sticky errors: the first failure of a transaction, the database's or the caller's own (db_fail), is described in
- * the Err given at begin. Everything after it does nothing, reads find nothing, and db_commit answers with it. So a
- * sequence of steps needs no checks in between.
+ * Sticky errors: the first failure of a transaction, the database's or the caller's own (db_fail),
+ * is described in the Err given at begin. Everything after it does nothing, reads find nothing, and
+ * db_commit answers with it. So a sequence of steps needs no checks in between.
  *
- * A thread holds at most one transaction at a time (asserted), and inside a write transaction it touches the database
- * only: everybody else who wants to write is waiting for it. Writers take turns in order of arrival.
+ * A thread holds at most one transaction at a time (asserted), and inside a write transaction it
+ * touches the database only: everybody else who wants to write is waiting for it. Writers take
+ * turns in order of arrival.
  *
- * What db_get and a cursor show is memory of the database: valid until the transaction ends, and in a write
- * transaction only until its next change. Copy before.
+ * What db_get and a cursor show is memory of the database: valid until the transaction ends, and in
+ * a write transaction only until its next change. Copy before.
  */
 #pragma once
 
@@ -35,15 +37,15 @@ typedef struct DbOptions {
 } DbOptions;
 
 typedef struct DbStats {
-        uint64_t commits; /* write transactions that became durable */
-        uint64_t flushes; /* in so many groups, each written to disk once */
-        uint64_t failed;  /* groups that could not be written */
-        uint64_t reopens; /* after an error that LMDB does not survive */
+        uint64_t commits;      /* write transactions that became durable */
+        uint64_t flushes;      /* in so many groups, each written to disk once */
+        uint64_t failed;       /* groups that could not be written */
+        uint64_t reopens;      /* after an error that LMDB does not survive */
         size_t map_size, used; /* bytes */
 } DbStats;
 
-/* dir is made when absent. opts may be NULL. FAILED_PRECONDITION when a newer version of the program has written it,
- * DATA_LOSS when it is no database. */
+/* dir is made when absent. opts may be NULL. FAILED_PRECONDITION when a newer version of the
+ * program has written it, DATA_LOSS when it is no database. */
 int db_env_open(const char *dir, const DbOptions *opts, DbEnv **ret, Err *err);
 DbEnv *db_env_close(DbEnv *env); /* no transaction may be open; takes NULL, returns NULL */
 void db_env_stats(DbEnv *env, DbStats *ret);
@@ -62,10 +64,10 @@ typedef enum DbTable {
         DB_SNAPSHOTS = 8,         /* snapshotter / key: names of a namespace */
         DB_SNAPSHOT_CHILDREN = 9, /* snapshotter / parent / key */
         DB_SANDBOXES = 10,        /* id */
-        DB_BACKEND = 11,          /* snapshotter / key: a snapshotter's own records; namespace number 0 */
+        DB_BACKEND = 11, /* snapshotter / key: a snapshotter's own records; namespace number 0 */
         DB_BACKEND_CHILDREN = 12, /* snapshotter / parent / key; namespace number 0 */
-        DB_BLOB_OWNERS = 13,      /* digest / namespace number: who names a blob; namespace number 0 */
-        DB_INGESTS = 14,          /* ref */
+        DB_BLOB_OWNERS = 13, /* digest / namespace number: who names a blob; namespace number 0 */
+        DB_INGESTS = 14,     /* ref */
         DB_TABLE_LAST = DB_INGESTS,
 } DbTable;
 
@@ -81,13 +83,14 @@ typedef struct DbVal {
         size_t n;
 } DbVal;
 
-/* Table and namespace number; as it stands, the prefix of all that table has in that namespace. Number 0 is for what
- * has no namespace. All three return k. */
+/* Table and namespace number; as it stands, the prefix of all that table has in that namespace.
+ * Number 0 is for what has no namespace. All three return k. */
 DbKey *db_key(DbKey *k, DbTable table, uint32_t ns);
-/* A part that more parts follow: as it stands, a prefix again. Longer than 100 bytes: 67 and a digest. */
+/* A part that more parts follow: as it stands, a prefix again. Longer than 100 bytes: 67 and a
+ * digest. */
 DbKey *db_key_group(DbKey *k, const char *name);
-/* The last part. What is longer than LIMIT_DB_NAME, or than the rest of the key, keeps a prefix and a digest: a
- * name that matters must be in the value too. Names are UTF-8 without NUL. */
+/* The last part. What is longer than LIMIT_DB_NAME, or than the rest of the key, keeps a prefix and
+ * a digest: a name that matters must be in the value too. Names are UTF-8 without NUL. */
 DbKey *db_key_name(DbKey *k, const char *name);
 
 /* ---- transactions ---- */
@@ -114,18 +117,20 @@ int db_begin_ro(DbEnv *env, DbTxn *txn, Err *err);
 int db_begin_rw(DbEnv *env, DbTxn *txn, Err *err);
 /* As db_begin_rw, for a transaction that only frees: may use what is kept aside for a full disk. */
 int db_begin_free(DbEnv *env, DbTxn *txn, Err *err);
-/* Blocks until durable (writers that arrive meanwhile share the flush). 0, or what stuck, or why the group could not be
- * written; then nothing of it has happened. The transaction is over in any case. A read transaction: its
- * sticky error. */
+/* Blocks until durable (writers that arrive meanwhile share the flush). 0, or what stuck, or why
+ * the group could not be written; then nothing of it has happened. The transaction is over in any
+ * case. A read transaction: its sticky error. */
 int db_commit(DbTxn *txn);
 /* Aborts what was not committed. Legal at any time, any number of times. */
 void db_end(DbTxn *txn);
 /* Sticks unless something stuck before; returns what sticks. */
 #define db_fail(txn, code, ...) db_fail_at(txn, code, __FILE__, __LINE__, __VA_ARGS__)
-int db_fail_at(DbTxn *txn, int code, const char *file, int line, const char *fmt, ...) PRINTF_LIKE(5, 6);
-/* fn(ctx) runs once the transaction is durable, before db_commit returns, in the order of all commits; on whichever
- * writer's thread, so it takes no lock of rank below LOCK_EVENTS and begins no transaction. It does not run if the
- * commit fails. The hook and what it points to are the caller's and live until db_commit has returned. */
+int db_fail_at(DbTxn *txn, int code, const char *file, int line, const char *fmt, ...)
+        PRINTF_LIKE(5, 6);
+/* fn(ctx) runs once the transaction is durable, before db_commit returns, in the order of all
+ * commits; on whichever writer's thread, so it takes no lock of rank below LOCK_EVENTS and begins
+ * no transaction. It does not run if the commit fails. The hook and what it points to are the
+ * caller's and live until db_commit has returned. */
 void db_on_commit(DbTxn *txn, DbHook *hook, void (*fn)(void *ctx), void *ctx);
 
 /* ---- records ---- */
@@ -152,7 +157,8 @@ uint64_t db_count_up(DbTxn *txn, const DbKey *key);
  *         while (db_cursor_next(&c))
  *                 use(c.key, c.value);
  *
- * The transaction must not be changed during a walk: collect first. A cursor ends before its transaction.
+ * The transaction must not be changed during a walk: collect first. A cursor ends before its
+ * transaction.
  */
 typedef struct DbCursor {
         DbTxn *txn;
@@ -160,13 +166,14 @@ typedef struct DbCursor {
         DbKey prefix;
         DbKey from;
         int seek;
-        DbVal key;   /* the whole key ... */
-        DbVal rest;  /* ... and what follows the prefix in it */
+        DbVal key;  /* the whole key ... */
+        DbVal rest; /* ... and what follows the prefix in it */
         DbVal value;
 } DbCursor;
 
 void db_cursor_init(DbCursor *c, DbTxn *txn, const DbKey *prefix);
-/* The next db_cursor_next() shows the first record whose key is not below from (which must start with the prefix). */
+/* The next db_cursor_next() shows the first record whose key is not below from (which must start
+ * with the prefix). */
 void db_cursor_seek(DbCursor *c, const DbKey *from);
 int db_cursor_next(DbCursor *c); /* 1, or 0 at the end (or failed) */
 void db_cursor_done(DbCursor *c);

@@ -8,12 +8,13 @@
 #include "db/db.h"
 
 enum {
-        READ_CACHE = 16,                 /* read transactions kept for the next reader */
-        GROUP_MEMBERS = 64,              /* a group is written when it has so many ... */
-        GROUP_BYTES = 16 * 1024 * 1024,  /* ... or so much, though more are waiting */
+        READ_CACHE = 16,                /* read transactions kept for the next reader */
+        GROUP_MEMBERS = 64,             /* a group is written when it has so many ... */
+        GROUP_BYTES = 16 * 1024 * 1024, /* ... or so much, though more are waiting */
 };
 
-/* Somebody who sleeps until it is its turn, or until its group is written. Lives on that thread's stack. */
+/* Somebody who sleeps until it is its turn, or until its group is written. Lives on that thread's
+ * stack. */
 typedef struct Waiter {
         List node;
         pthread_cond_t cond;
@@ -27,15 +28,15 @@ struct DbEnv {
         MDB_env *mdb;
         MDB_dbi dbi;
 
-        Lock lock; /* everything below */
-        List queue;      /* writers that wait for the turn */
-        int busy;        /* somebody has the turn; its holder also owns what follows, without the lock */
-        MDB_txn *outer;  /* of the group that others may join */
+        Lock lock;  /* everything below */
+        List queue; /* writers that wait for the turn */
+        int busy;   /* somebody has the turn; its holder also owns what follows, without the lock */
+        MDB_txn *outer; /* of the group that others may join */
         int n_members;
         size_t group_bytes;
-        List members;    /* those whose changes are in it, waiting for its result */
+        List members; /* those whose changes are in it, waiting for its result */
         DbHook *hooks, **hooks_tail;
-        Waiter *leader;  /* wakes when nobody is left to join */
+        Waiter *leader; /* wakes when nobody is left to join */
         int want_grow, full;
 
         pthread_cond_t gate;
@@ -53,7 +54,8 @@ int db_rc(Err *err, int rc, const char *what);
 int group_begin(DbTxn *txn, int frees);
 int group_commit(DbTxn *txn);
 void group_abort(DbTxn *txn);
-/* Takes the turn as a writer would, reopens an environment that LMDB has given up, passes the turn on. */
+/* Takes the turn as a writer would, reopens an environment that LMDB has given up, passes the turn
+ * on. */
 int group_recover(DbEnv *env, Err *err);
 
 /* env.c; the caller has the turn and no group is open */

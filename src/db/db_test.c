@@ -104,7 +104,8 @@ TEST(newer_schema_is_refused)
         }
         env = db_env_close(env);
         CHECK_INT(db_env_open(dir, NULL, &env, &err), -FAILED_PRECONDITION);
-        CHECK(strstr(err.msg, "newer version") && strstr(err.msg, "schema 99") && strstr(err.msg, dir));
+        CHECK(strstr(err.msg, "newer version") && strstr(err.msg, "schema 99") &&
+              strstr(err.msg, dir));
 }
 
 TEST(garbage_is_refused)
@@ -185,7 +186,8 @@ TEST(cursor_walks_a_prefix)
 
                 CHECK_INT(db_begin_free(env, &txn, &err), 0);
                 CHECK_INT(db_del_prefix(&txn, db_key(&k, DB_IMAGES, 1)), 100);
-                CHECK(!db_any(&txn, db_key(&k, DB_IMAGES, 1)) && db_any(&txn, db_key(&k, DB_IMAGES, 2)));
+                CHECK(!db_any(&txn, db_key(&k, DB_IMAGES, 1)) &&
+                      db_any(&txn, db_key(&k, DB_IMAGES, 2)));
                 CHECK_INT(db_count_up(&txn, db_key_name(db_key(&k, DB_SCHEMA, 0), "n")), 1);
                 CHECK_INT(db_count_up(&txn, db_key_name(db_key(&k, DB_SCHEMA, 0), "n")), 2);
                 CHECK_INT(db_commit(&txn), 0);
@@ -294,7 +296,8 @@ TEST(map_full_is_an_error_of_one_transaction)
         CHECK_INT(put(env, "a", big, &err), 0);
 }
 
-/* What a write to disk of the meta page that fails does to LMDB: everything answers MDB_PANIC until it is reopened. */
+/* What a write to disk of the meta page that fails does to LMDB: everything answers MDB_PANIC until
+ * it is reopened. */
 TEST(reopens_after_panic)
 {
         DbEnv *env CLEANUP(db_env_closep) = NULL;
@@ -314,7 +317,8 @@ TEST(reopens_after_panic)
                 if (len < 0)
                         continue;
                 target[len] = '\0';
-                if (str_starts(target, dir) && str_ends(target, "/data.mdb") && (fcntl(fd, F_GETFL) & O_DSYNC)) {
+                if (str_starts(target, dir) && str_ends(target, "/data.mdb") &&
+                    (fcntl(fd, F_GETFL) & O_DSYNC)) {
                         CHECK(dup2(full, fd) == fd);
                         n++;
                 }
@@ -389,7 +393,8 @@ TEST(acknowledged_survives_kill)
                                 _exit(1);
                         for (int i = last + 1;; i++) {
                                 snprintf(name, sizeof(name), "%d", i);
-                                if (put(env, name, name, &err) < 0 || write(pipes[1], &i, sizeof(i)) != sizeof(i))
+                                if (put(env, name, name, &err) < 0 ||
+                                    write(pipes[1], &i, sizeof(i)) != sizeof(i))
                                         _exit(1);
                         }
                 }

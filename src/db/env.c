@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The environment: opening it, and the three things that happen to it while it lives. Its map grows when it is three
- * quarters full; after an error that LMDB does not survive it is closed and opened again; and on a full disk it gives up
- * a file it has kept aside, so that deleting, which in a copy-on-write tree needs pages too, still works. The first two
- * move the map, so the gate is closed to readers and the last of them is waited for: they are short.
+ * The environment: opening it, and the three things that happen to it while it lives. Its map grows
+ * when it is three quarters full; after an error that LMDB does not survive it is closed and opened
+ * again; and on a full disk it gives up a file it has kept aside, so that deleting, which in a
+ * copy-on-write tree needs pages too, still works. The first two move the map, so the gate is
+ * closed to readers and the last of them is waited for: they are short.
  *
  * LMDB is used without DUPSORT, NOSYNC and WRITEMAP: what it has least trouble with.
  */
@@ -167,7 +168,8 @@ int env_is_full(DbEnv *env)
 {
         struct statvfs st;
 
-        return statvfs(env->dir, &st) == 0 && st.f_bavail * st.f_frsize < MAX(env->reserve, (size_t)2 * GROUP_BYTES);
+        return statvfs(env->dir, &st) == 0 &&
+               st.f_bavail * st.f_frsize < MAX(env->reserve, (size_t)2 * GROUP_BYTES);
 }
 
 /* A new database gets our version; one of a later version is not touched. */
@@ -187,8 +189,8 @@ static int check_schema(DbEnv *env, Err *err)
                 return r;
         if (db_get(&txn, &key, &val)) {
                 if (val.n != sizeof(ours))
-                        return err_set(err, DATA_LOSS, "database %s: its schema version is not a number",
-                                       env->dir);
+                        return err_set(err, DATA_LOSS,
+                                       "database %s: its schema version is not a number", env->dir);
                 p = val.data;
                 version = (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3];
                 if (version > DB_SCHEMA_VERSION)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Filters: one pass over the text makes branches (ORed) of selectors (ANDed). Whitespace between tokens is skipped. What
- * a token is depends on whether an operator has just been read: after one, anything up to a comma or blank is a value.
+ * Filters: one pass over the text makes branches (ORed) of selectors (ANDed). Whitespace between
+ * tokens is skipped. What a token is depends on whether an operator has just been read: after one,
+ * anything up to a comma or blank is a value.
  */
 #include "db/filter.h"
 
@@ -53,18 +54,19 @@ static int fail_at(Parser *ps, const char *at, const char *msg)
         int n;
 
         if (*at == '\0')
-                return err_set(ps->err, INVALID_ARGUMENT, "filters: parse error: [%s]: %s: invalid argument",
-                               ps->input, msg);
+                return err_set(ps->err, INVALID_ARGUMENT,
+                               "filters: parse error: [%s]: %s: invalid argument", ps->input, msg);
         utf8_next(at, &n);
         return err_set(ps->err, INVALID_ARGUMENT,
-                       "filters: parse error: [%.*s >|%.*s|< %s]: %s: invalid argument", (int)(at - ps->input),
-                       ps->input, n, at, at + n, msg);
+                       "filters: parse error: [%.*s >|%.*s|< %s]: %s: invalid argument",
+                       (int)(at - ps->input), ps->input, n, at, at + n, msg);
 }
 
 static int is_space(int32_t r)
 {
         return (r >= '\t' && r <= '\r') || r == ' ' || r == 0x85 || r == 0xa0 || r == 0x1680 ||
-               (r >= 0x2000 && r <= 0x200a) || r == 0x2028 || r == 0x2029 || r == 0x202f || r == 0x205f || r == 0x3000;
+               (r >= 0x2000 && r <= 0x200a) || r == 0x2028 || r == 0x2029 || r == 0x202f ||
+               r == 0x205f || r == 0x3000;
 }
 
 static int is_control(int32_t r)
@@ -74,7 +76,8 @@ static int is_control(int32_t r)
 
 static int is_field(char c)
 {
-        return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+               (c >= 'A' && c <= 'Z');
 }
 
 static int is_operator(char c)
@@ -116,7 +119,8 @@ static int64_t digits(const char **p, int base, int n)
         return v;
 }
 
-/* After a backslash; Go's escapes, which a quote may be among. Appends what it stands for. 0 or -1. */
+/* After a backslash; Go's escapes, which a quote may be among. Appends what it stands for. 0 or -1.
+ */
 static int unescape(const char **p, char quote, Str *out)
 {
         static const char from[] = "abfnrtv\\", to[] = "\a\b\f\n\r\t\v\\";
@@ -230,7 +234,8 @@ static int operator(Parser *ps, Operator *ret)
         else if (n == 2 && strncmp(begin, "~=", 2) == 0)
                 *ret = MATCHES;
         else {
-                snprintf(msg, sizeof(msg), "unsupported operator \"%.*s\"", (int)MIN(n, (size_t)20), begin);
+                snprintf(msg, sizeof(msg), "unsupported operator \"%.*s\"", (int)MIN(n, (size_t)20),
+                         begin);
                 return fail_at(ps, begin, msg);
         }
         return 0;
@@ -275,7 +280,8 @@ static int selector(Parser *ps, Selector *s)
                 return r;
         if (++f->n_regexes > REGEX_COUNT_MAX)
                 return err_set(ps->err, INVALID_ARGUMENT,
-                               "filters: more than %d regular expressions: invalid argument", REGEX_COUNT_MAX);
+                               "filters: more than %d regular expressions: invalid argument",
+                               REGEX_COUNT_MAX);
         if (regex_compile(s->value, &s->regex) < 0)
                 s->regex = NULL;
         return 0;
@@ -320,7 +326,8 @@ int filter_parse(const char *const *filters, size_t n, Filter **ret, Err *err)
                 total += strlen(filters[i]) + 1;
                 if (total > LIMIT_FILTER)
                         return err_set(err, INVALID_ARGUMENT,
-                                       "filters: longer than %d bytes in all: invalid argument", LIMIT_FILTER);
+                                       "filters: longer than %d bytes in all: invalid argument",
+                                       LIMIT_FILTER);
                 if (filters[i][0] == '\0') {
                         f->everything = 1;
                         continue;

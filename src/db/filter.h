@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * containerd's filters: a list of filters is ORed; the selectors of one, separated by commas, are ANDed. An empty list,
- * and a filter that is "", match everything.
+ * containerd's filters: a list of filters is ORed; the selectors of one, separated by commas, are
+ * ANDed. An empty list, and a filter that is "", match everything.
  *
  *         selector = fieldpath [ ("==" | "!=" | "~=") value ]      without an operator: is it there
  *
- * Expressions of "~=" have RE2's syntax and run in time linear in text times expression, whoever wrote them; one that
- * does not compile matches nothing. A parsed filter is constant: any number of threads may match with it.
+ * Expressions of "~=" have RE2's syntax and run in time linear in text times expression, whoever
+ * wrote them; one that does not compile matches nothing. A parsed filter is constant: any number of
+ * threads may match with it.
  */
 #pragma once
 
@@ -16,8 +17,8 @@
 
 typedef struct Filter Filter;
 
-/* The value of a field, or NULL when it is not there; "labels.a.b" arrives as {"labels", "a", "b"}. What it returns must
- * live until the next call of it or the end of the match. */
+/* The value of a field, or NULL when it is not there; "labels.a.b" arrives as {"labels", "a", "b"}.
+ * What it returns must live until the next call of it or the end of the match. */
 typedef const char *(*FilterFieldFn)(void *ctx, const char *const *path, size_t n);
 
 /* INVALID_ARGUMENT "filters: parse error: [before >|X|< after]: what: invalid argument". */

@@ -9,8 +9,10 @@
 /* An object with a name, an empty field and three labels, one of them of a nested look. */
 static const char *field(void *ctx, const char *const *path, size_t n)
 {
-        static const char *const labels[][2] = {
-                {"env", "prod"}, {"io.kubernetes.pod", "web-1"}, {"a b\"c", "quoted"}, {"empty", ""}};
+        static const char *const labels[][2] = {{"env", "prod"},
+                                                {"io.kubernetes.pod", "web-1"},
+                                                {"a b\"c", "quoted"},
+                                                {"empty", ""}};
 
         if (n == 1 && str_eq(path[0], "name"))
                 return "docker.io/library/busybox:latest";
@@ -90,11 +92,13 @@ TEST(filter_matches)
 TEST(filter_list_is_ored)
 {
         const char *list[] = {"id==nope", "labels.env==prod"}, *none[] = {"id==nope", "x"};
-        Filter *f CLEANUP(filter_freep) = NULL, *g CLEANUP(filter_freep) = NULL, *all CLEANUP(filter_freep) = NULL;
+        Filter *f CLEANUP(filter_freep) = NULL, *g CLEANUP(filter_freep) = NULL,
+                  *all CLEANUP(filter_freep) = NULL;
         Err err = {};
 
         CHECK(filter_parse(list, 2, &f, &err) == 0 && filter_match(f, field, NULL));
-        CHECK(filter_parse(none, 2, &g, &err) == 0 && !filter_match(g, field, NULL) && !filter_matches_all(g));
+        CHECK(filter_parse(none, 2, &g, &err) == 0 && !filter_match(g, field, NULL) &&
+              !filter_matches_all(g));
         CHECK(filter_parse(NULL, 0, &all, &err) == 0 && filter_matches_all(all));
 }
 
@@ -127,7 +131,8 @@ TEST(filter_errors)
                 char want[300];
                 Err err = {};
 
-                snprintf(want, sizeof(want), "filters: parse error: %s: invalid argument", t[i].want);
+                snprintf(want, sizeof(want), "filters: parse error: %s: invalid argument",
+                         t[i].want);
                 CHECK_INT(filter_parse(&t[i].text, 1, &f, &err), -INVALID_ARGUMENT);
                 CHECK_STR(err.msg, want);
         }
@@ -149,10 +154,12 @@ TEST(filter_size_is_limited)
         CHECK_INT(filter_parse(&one, 1, &f, &err), -INVALID_ARGUMENT);
 }
 
-/* Every prefix of something long, and every byte of it replaced: no crash, and it parses or says why. */
+/* Every prefix of something long, and every byte of it replaced: no crash, and it parses or says
+ * why. */
 TEST(filter_hostile)
 {
-        static const char text[] = "labels.\"a\\x41\\u00e4\\101\".b ~= |(?i)[^a-z\\d]{2,3}x*\\||,name != /a/ , z";
+        static const char text[] =
+                "labels.\"a\\x41\\u00e4\\101\".b ~= |(?i)[^a-z\\d]{2,3}x*\\||,name != /a/ , z";
         static const char subst[] = "\"\\|/=,.~[({\x01\xff";
         char buf[sizeof(text)];
         const char *p = buf;

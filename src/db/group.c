@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Group commit. Writing to disk costs a thousand times what changing a page costs, so writers share it.
+ * Group commit. Writing to disk costs a thousand times what changing a page costs, so writers share
+ * it.
  *
- * There is one turn. Whoever has it may change the database; the others queue in order of arrival. The first of a group
- * is its leader: it begins LMDB's transaction (the outer one) and works in it directly, so that a writer who is alone
- * pays for nothing else. When the leader commits and others are queued, each of them gets the turn once and works in a
- * child transaction of the outer, which can fail without harm to the rest. When nobody is left the leader writes the
- * outer to disk, runs everybody's hooks in order and wakes them with the result. Writers that arrive during the write are
- * the next group: under load groups grow to as many as there are writers, without load nobody waits for company.
+ * There is one turn. Whoever has it may change the database; the others queue in order of arrival.
+ * The first of a group is its leader: it begins LMDB's transaction (the outer one) and works in it
+ * directly, so that a writer who is alone pays for nothing else. When the leader commits and others
+ * are queued, each of them gets the turn once and works in a child transaction of the outer, which
+ * can fail without harm to the rest. When nobody is left the leader writes the outer to disk, runs
+ * everybody's hooks in order and wakes them with the result. Writers that arrive during the write
+ * are the next group: under load groups grow to as many as there are writers, without load nobody
+ * waits for company.
  *
  *      leader    begin  change  commit ............... write  hooks
  *      second           queued         change  commit ............. done
  *      third            queued ............... change  commit ..... done
  *
- * LMDB's own writer lock belongs to a thread: the leader's, which begins and commits. Children may run anywhere, one at a
- * time. A leader that fails aborts the outer: nobody has joined yet.
+ * LMDB's own writer lock belongs to a thread: the leader's, which begins and commits. Children may
+ * run anywhere, one at a time. A leader that fails aborts the outer: nobody has joined yet.
  */
 #include "base/fault.h"
 #include "db/db_priv.h"
@@ -111,7 +114,8 @@ int group_begin(DbTxn *txn, int frees)
                 env->full = env_reserve_take(env) < 0;
                 if (env->full)
                         r = err_set(txn->err, RESOURCE_EXHAUSTED,
-                                    "no space left on the disk of %s: resource exhausted", env->dir);
+                                    "no space left on the disk of %s: resource exhausted",
+                                    env->dir);
         }
         if (r == 0 && fault_hit())
                 r = db_rc(txn->err, EIO, "begin");
@@ -202,7 +206,7 @@ static int leader_commit(DbTxn *txn)
         } else {
                 env->stats.failed++;
         }
-        LIST_FOREACH(m, &env->members, Waiter, node) {
+        LIST_FOREACH (m, &env->members, Waiter, node) {
                 list_remove(&m->node);
                 if (r < 0)
                         err_copy(m->failure, txn->err);

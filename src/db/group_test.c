@@ -41,7 +41,8 @@ static DbKey *counter_key(DbKey *k)
         return db_key_name(db_key(k, DB_SCHEMA, 0), "counter");
 }
 
-/* Counts up in the database; every seventh gives up half way. Which number it got is its place among the commits. */
+/* Counts up in the database; every seventh gives up half way. Which number it got is its place
+ * among the commits. */
 static void *writer(void *ctx)
 {
         Writer *w = ctx;
@@ -138,7 +139,8 @@ TEST(group_commit_keeps_every_writer_apart)
         CHECK(st.flushes < st.commits);
 }
 
-/* Somewhere in the crowd a step fails, a single writer's or a whole group's: nobody is told wrong. */
+/* Somewhere in the crowd a step fails, a single writer's or a whole group's: nobody is told wrong.
+ */
 TEST(group_commit_with_faults)
 {
         for (int nth = 5; nth < 300; nth += 41) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keys: a table's byte, the namespace's number, then names. LMDB's keys hold 511 bytes and names may be longer, so a
- * long one keeps its beginning and ends in the SHA-256 of all of it. Between the two stands 0xff, which is in no UTF-8
- * text: no short name can be made to look like a long one.
+ * Keys: a table's byte, the namespace's number, then names. LMDB's keys hold 511 bytes and names
+ * may be longer, so a long one keeps its beginning and ends in the SHA-256 of all of it. Between
+ * the two stands 0xff, which is in no UTF-8 text: no short name can be made to look like a long
+ * one.
  */
 #include "base/limits.h"
 #include "db/db_priv.h"
@@ -41,8 +42,8 @@ static void put_name(DbKey *k, const char *name, size_t max)
 
 DbKey *db_key(DbKey *k, DbTable table, uint32_t ns)
 {
-        uint8_t head[5] = {(uint8_t)table, (uint8_t)(ns >> 24), (uint8_t)(ns >> 16), (uint8_t)(ns >> 8),
-                           (uint8_t)ns};
+        uint8_t head[5] = {(uint8_t)table, (uint8_t)(ns >> 24), (uint8_t)(ns >> 16),
+                           (uint8_t)(ns >> 8), (uint8_t)ns};
 
         k->n = 0;
         put(k, head, sizeof(head));

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Thompson's construction: the expression becomes a tree, the tree a program of four kinds of steps, and a search keeps
- * the set of all steps the program could be at, moving it on by one character at a time. No step is in the set twice,
- * so a character costs at most the length of the program; nothing backtracks.
- * https://swtch.com/~rsc/regexp/regexp2.html
+ * Thompson's construction: the expression becomes a tree, the tree a program of four kinds of
+ * steps, and a search keeps the set of all steps the program could be at, moving it on by one
+ * character at a time. No step is in the set twice, so a character costs at most the length of the
+ * program; nothing backtracks. https://swtch.com/~rsc/regexp/regexp2.html
  *
- * Repetition with counts is written out in the program, whose length is limited; nesting is limited too, so that
- * recursion over the tree is.
+ * Repetition with counts is written out in the program, whose length is limited; nesting is limited
+ * too, so that recursion over the tree is.
  */
 #include "db/regex.h"
 
@@ -28,7 +28,14 @@ typedef struct Set {
 
 typedef enum NodeType { NODE_SET, NODE_CAT, NODE_ALT, NODE_REPEAT, NODE_ASSERT } NodeType;
 
-typedef enum Assertion { TEXT_BEGIN, TEXT_END, LINE_BEGIN, LINE_END, WORD_EDGE, NO_WORD_EDGE } Assertion;
+typedef enum Assertion {
+        TEXT_BEGIN,
+        TEXT_END,
+        LINE_BEGIN,
+        LINE_END,
+        WORD_EDGE,
+        NO_WORD_EDGE
+} Assertion;
 
 typedef struct Node {
         NodeType type;
@@ -341,7 +348,10 @@ static Node *parse_escape(Parser *ps)
         case 'b':
         case 'B':
                 c = *ps->p++;
-                return assert_node(ps, c == 'A' ? TEXT_BEGIN : c == 'z' ? TEXT_END : c == 'b' ? WORD_EDGE : NO_WORD_EDGE);
+                return assert_node(ps, c == 'A'   ? TEXT_BEGIN
+                                       : c == 'z' ? TEXT_END
+                                       : c == 'b' ? WORD_EDGE
+                                                  : NO_WORD_EDGE);
         default:
                 break;
         }
@@ -354,7 +364,8 @@ static Node *parse_escape(Parser *ps)
         return c < 0 ? NULL : char_node(ps, c);
 }
 
-/* After "(?": flags, then ")" for the rest of the group we are in (*ret_group 0) or ":" for a group. Or a name. */
+/* After "(?": flags, then ")" for the rest of the group we are in (*ret_group 0) or ":" for a
+ * group. Or a name. */
 static int parse_group_head(Parser *ps, int *ret_group)
 {
         int flags = ps->flags, on = 1, bit;
@@ -364,7 +375,8 @@ static int parse_group_head(Parser *ps, int *ret_group)
                 ps->p += ps->p[0] == 'P' ? 2 : 1;
                 if (*ps->p == '>')
                         return -1;
-                while (hex_digit(*ps->p) >= 0 || *ps->p == '_' || ((*ps->p | 0x20) >= 'a' && (*ps->p | 0x20) <= 'z'))
+                while (hex_digit(*ps->p) >= 0 || *ps->p == '_' ||
+                       ((*ps->p | 0x20) >= 'a' && (*ps->p | 0x20) <= 'z'))
                         ps->p++;
                 return *ps->p++ == '>' ? 0 : -1;
         }
@@ -570,7 +582,8 @@ static Node *parse_alternatives(Parser *ps)
         }
 }
 
-/* ---- the program, written backwards: emit(n, next) gives the step where n begins, going on to next ---- */
+/* ---- the program, written backwards: emit(n, next) gives the step where n begins, going on to
+ * next ---- */
 
 typedef struct Emitter {
         Regex *re;
@@ -629,7 +642,8 @@ static int emit_repeat(Emitter *em, const Node *n, int next)
         }
         for (int i = n->min; i < n->max; i++) {
                 body = emit(em, n->first, next);
-                /* leaving early goes to the next of these, which may leave in turn: the same language */
+                /* leaving early goes to the next of these, which may leave in turn: the same
+                 * language */
                 next = body < 0 ? -1 : op_add(em, (Op){.code = OP_SPLIT, .x = body, .y = next});
                 if (next < 0)
                         return -1;
@@ -709,7 +723,8 @@ static int steps_add(Steps *s, int step)
 
 static int is_word(int32_t c)
 {
-        return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+               (c >= 'A' && c <= 'Z');
 }
 
 /* before and after are the characters around the position, -1 at the ends of the text. */
@@ -748,8 +763,8 @@ static int in_set(const Set *s, int32_t c)
         return s->negated;
 }
 
-/* Adds a step and all it leads to without a character. 1 when the match is among them. The set itself is the list of
- * what is still to be followed. */
+/* Adds a step and all it leads to without a character. 1 when the match is among them. The set
+ * itself is the list of what is still to be followed. */
 static int follow(const Regex *re, Steps *s, int from, int32_t before, int32_t after)
 {
         int todo = s->n;
@@ -790,7 +805,8 @@ int regex_search(const Regex *re, const char *text)
                 for (int i = 0; i < now.n; i++) {
                         const Op *op = &re->prog.v[now.at[i]];
 
-                        if (op->code == OP_SET && in_set(&op->set, c) && follow(re, &next, op->x, c, after))
+                        if (op->code == OP_SET && in_set(&op->set, c) &&
+                            follow(re, &next, op->x, c, after))
                                 return 1;
                 }
                 swap = now, now = next, next = swap;

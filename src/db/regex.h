@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Regular expressions in RE2's syntax that answer one question, whether an expression matches anywhere in a text, in
- * time linear in the text's length times the expression's size: whoever writes them may be hostile.
+ * Regular expressions in RE2's syntax that answer one question, whether an expression matches
+ * anywhere in a text, in time linear in the text's length times the expression's size: whoever
+ * writes them may be hostile.
  *
  * Left out: Unicode classes (\p{..}), and (?i) folds the letters of ASCII only.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Transactions: the sticky error, records, cursors. A finished read transaction is reset and kept for the next reader,
- * which saves it a slot in LMDB's table and an allocation.
+ * Transactions: the sticky error, records, cursors. A finished read transaction is reset and kept
+ * for the next reader, which saves it a slot in LMDB's table and an allocation.
  */
 #include "base/fault.h"
 #include "db/db_priv.h"
@@ -186,7 +186,8 @@ static int put(DbTxn *txn, const DbKey *key, const void *data, size_t n, unsigne
         if (txn->failed)
                 return 0;
         txn->bytes += n + key->n;
-        return check(txn, fault_hit() ? EIO : mdb_put(txn->txn, txn->env->dbi, &k, &v, flags), "put");
+        return check(txn, fault_hit() ? EIO : mdb_put(txn->txn, txn->env->dbi, &k, &v, flags),
+                     "put");
 }
 
 void db_put(DbTxn *txn, const DbKey *key, const void *data, size_t n)
@@ -288,7 +289,8 @@ int db_cursor_next(DbCursor *c)
         if (!check(c->txn, rc, "cursor") || !has_prefix(&k, &c->prefix))
                 return 0;
         c->key = (DbVal){.data = k.mv_data, .n = k.mv_size};
-        c->rest = (DbVal){.data = (const uint8_t *)k.mv_data + c->prefix.n, .n = k.mv_size - c->prefix.n};
+        c->rest = (DbVal){.data = (const uint8_t *)k.mv_data + c->prefix.n,
+                          .n = k.mv_size - c->prefix.n};
         c->value = (DbVal){.data = v.mv_data, .n = v.mv_size};
         return 1;
 }

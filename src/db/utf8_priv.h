@@ -6,12 +6,17 @@
 
 enum { RUNE_BAD = 0xfffd, RUNE_MAX = 0x10ffff };
 
-/* The code point at s, which is not the terminating NUL, and its length. A malformed byte is RUNE_BAD of length 1. */
+/* The code point at s, which is not the terminating NUL, and its length. A malformed byte is
+ * RUNE_BAD of length 1. */
 static inline int32_t utf8_next(const char *s, int *ret_len)
 {
         static const int32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
         uint8_t c = (uint8_t)*s;
-        int n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+        int n = c < 0x80                ? 1
+                : c >= 0xc2 && c < 0xe0 ? 2
+                : c >= 0xe0 && c < 0xf0 ? 3
+                : c >= 0xf0 && c < 0xf5 ? 4
+                                        : 0;
         int32_t r = n == 1 ? c : c & (0x7f >> n);
 
         *ret_len = 1;

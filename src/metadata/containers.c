@@ -18,7 +18,8 @@ static const char *field(void *ctx, const char *const *path, size_t n)
                 v = c->id;
         else if (n == 1 && strcmp(path[0], "image") == 0)
                 v = c->image;
-        else if (n == 2 && strcmp(path[0], "runtime") == 0 && strcmp(path[1], "name") == 0 && c->runtime)
+        else if (n == 2 && strcmp(path[0], "runtime") == 0 && strcmp(path[1], "name") == 0 &&
+                 c->runtime)
                 v = c->runtime->name;
         else if (n > 1 && strcmp(path[0], "labels") == 0)
                 return labels_field(c->labels, c->n_labels, path, n, 1);
@@ -41,15 +42,20 @@ static int check(MetaTxn *txn, const Containers__Container *c, const char *doing
         r = identifier_check("container.ID", c->id, &why);
         for (size_t i = 0; r == 0 && i < c->n_extensions; i++)
                 if (str_empty(c->extensions[i]->key))
-                        r = err_set(&why, INVALID_ARGUMENT,
-                                    "container.Extension keys must not be zero-length: invalid argument");
+                        r = err_set(
+                                &why, INVALID_ARGUMENT,
+                                "container.Extension keys must not be zero-length: "
+                                    "invalid argument");
         if (r == 0)
                 r = labels_check(c->labels, c->n_labels, "containers.Labels", &why);
         if (r == 0 && (!c->runtime || str_empty(c->runtime->name)))
-                r = err_set(&why, INVALID_ARGUMENT, "container.Runtime.Name must be set: invalid argument");
-        if (r == 0 && !str_empty(c->snapshot_key) && str_empty(c->snapshotter))
                 r = err_set(&why, INVALID_ARGUMENT,
-                            "container.Snapshotter must be set if container.SnapshotKey is set: invalid argument");
+                            "container.Runtime.Name must be set: invalid argument");
+        if (r == 0 && !str_empty(c->snapshot_key) && str_empty(c->snapshotter))
+                r = err_set(
+                        &why, INVALID_ARGUMENT,
+                        "container.Snapshotter must be set if container.SnapshotKey is set: "
+                            "invalid argument");
         return r < 0 ? meta_fail(txn, why.code, "%s: %s", doing, why.msg) : 0;
 }
 
@@ -87,7 +93,8 @@ static void extensions_normalise(Arena *a, Containers__Container *c)
         c->n_extensions = out;
 }
 
-static void extension_set(MetaTxn *txn, Containers__Container *to, const Containers__Container *from, const char *key)
+static void extension_set(MetaTxn *txn, Containers__Container *to,
+                          const Containers__Container *from, const char *key)
 {
         Extension **v = arena_array(txn->arena, Extension *, to->n_extensions + 1);
         size_t n = 0;
@@ -106,7 +113,8 @@ static void extension_set(MetaTxn *txn, Containers__Container *to, const Contain
 
 /* ---- */
 
-Containers__Container *containers_create(MetaTxn *txn, const char *ns, const Containers__Container *container)
+Containers__Container *containers_create(MetaTxn *txn, const char *ns,
+                                         const Containers__Container *container)
 {
         Containers__Container *record = arena_memdup(txn->arena, container, sizeof(*container));
         uint32_t number;
@@ -136,11 +144,13 @@ Containers__Container *containers_get(MetaTxn *txn, const char *ns, const char *
         Containers__Container *record = find(txn, ns, id);
 
         if (!record)
-                meta_fail(txn, NOT_FOUND, "container \"%s\" in namespace \"%s\": not found", id, ns);
+                meta_fail(txn, NOT_FOUND, "container \"%s\" in namespace \"%s\": not found", id,
+                          ns);
         return record;
 }
 
-static int apply(MetaTxn *txn, Containers__Container *record, const Containers__Container *c, const char *path)
+static int apply(MetaTxn *txn, Containers__Container *record, const Containers__Container *c,
+                 const char *path)
 {
         const char *key;
 
@@ -160,22 +170,27 @@ static int apply(MetaTxn *txn, Containers__Container *record, const Containers__
         else if (strcmp(path, "snapshotkey") == 0)
                 record->snapshot_key = c->snapshot_key;
         else
-                return meta_fail(txn, INVALID_ARGUMENT, "cannot update \"%s\" field on \"%s\": invalid argument", path,
+                return meta_fail(txn, INVALID_ARGUMENT,
+                                 "cannot update \"%s\" field on \"%s\": invalid argument", path,
                                  c->id);
         return 0;
 }
 
 /* What a full replacement must leave as it is. */
-static int check_immutable(MetaTxn *txn, const Containers__Container *record, const Containers__Container *c)
+static int check_immutable(MetaTxn *txn, const Containers__Container *record,
+                           const Containers__Container *c)
 {
         if (strcmp(record->snapshotter, c->snapshotter) != 0)
-                return meta_fail(txn, INVALID_ARGUMENT, "container.Snapshotter field is immutable: invalid argument");
+                return meta_fail(txn, INVALID_ARGUMENT,
+                                 "container.Snapshotter field is immutable: invalid argument");
         if (strcmp(record->runtime->name, c->runtime ? c->runtime->name : "") != 0)
-                return meta_fail(txn, INVALID_ARGUMENT, "container.Runtime.Name field is immutable: invalid argument");
+                return meta_fail(txn, INVALID_ARGUMENT,
+                                 "container.Runtime.Name field is immutable: invalid argument");
         return 0;
 }
 
-Containers__Container *containers_update(MetaTxn *txn, const char *ns, const Containers__Container *container,
+Containers__Container *containers_update(MetaTxn *txn, const char *ns,
+                                         const Containers__Container *container,
                                          const char *const *paths, size_t n_paths)
 {
         static const char *const all[] = {"labels", "spec", "extensions", "image", "snapshotkey"};
@@ -183,7 +198,8 @@ Containers__Container *containers_update(MetaTxn *txn, const char *ns, const Con
         DbKey k;
 
         if (!record && meta_ns_find(txn, ns) == 0)
-                meta_fail(txn, NOT_FOUND, "cannot update container \"%s\" in namespace \"%s\": not found",
+                meta_fail(txn, NOT_FOUND,
+                          "cannot update container \"%s\" in namespace \"%s\": not found",
                           container->id, ns);
         if (!record) {
                 meta_fail(txn, NOT_FOUND, "container \"%s\": not found", container->id);
@@ -212,8 +228,9 @@ int containers_delete(MetaTxn *txn, const char *ns, const char *id)
         DbKey k;
 
         if (number == 0)
-                return meta_fail(txn, NOT_FOUND, "cannot delete container \"%s\" in namespace \"%s\": not found", id,
-                                 ns);
+                return meta_fail(txn, NOT_FOUND,
+                                 "cannot delete container \"%s\" in namespace \"%s\": not found",
+                                 id, ns);
         if (!db_del(&txn->db, container_key(&k, number, id)))
                 meta_fail(txn, NOT_FOUND, "container %s: not found", id);
         return meta_failed(txn);
@@ -226,10 +243,12 @@ int containers_list(MetaTxn *txn, const char *ns, const Filter *filter, MetaList
 
         if (number == 0)
                 return meta_failed(txn);
-        return meta_list_kind(txn, db_key(&k, DB_CONTAINERS, number), &containers_kind, filter, fn, ctx);
+        return meta_list_kind(txn, db_key(&k, DB_CONTAINERS, number), &containers_kind, filter, fn,
+                              ctx);
 }
 
-int containers_next(MetaTxn *txn, const char *ns, const Filter *filter, ContainerMark *mark, DbVal *ret)
+int containers_next(MetaTxn *txn, const char *ns, const Filter *filter, ContainerMark *mark,
+                    DbVal *ret)
 {
         DbCursor c CLEANUP(db_cursor_done) = {};
         uint32_t number = meta_ns_find(txn, ns);

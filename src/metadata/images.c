@@ -58,16 +58,20 @@ static int check(MetaTxn *txn, const Images__Image *image)
         Err why = {};
 
         if (str_empty(image->name))
-                return meta_fail(txn, INVALID_ARGUMENT, "image name must not be empty: invalid argument");
+                return meta_fail(txn, INVALID_ARGUMENT,
+                                 "image name must not be empty: invalid argument");
         if (labels_check(image->labels, image->n_labels, "image.Labels", &why) < 0)
                 return meta_fail(txn, why.code, "%s", why.msg);
         if (digest_parse(t ? t->digest : "", &digest, &why) < 0)
-                return meta_fail(txn, INVALID_ARGUMENT, "target.Digest \"%s\" invalid: %s: invalid argument",
+                return meta_fail(txn, INVALID_ARGUMENT,
+                                 "target.Digest \"%s\" invalid: %s: invalid argument",
                                  t ? t->digest : "", digest_trouble(t ? t->digest : ""));
         if (t->size <= 0)
-                return meta_fail(txn, INVALID_ARGUMENT, "target.Size must be greater than zero: invalid argument");
+                return meta_fail(txn, INVALID_ARGUMENT,
+                                 "target.Size must be greater than zero: invalid argument");
         if (str_empty(t->media_type))
-                return meta_fail(txn, INVALID_ARGUMENT, "target.MediaType must be set: invalid argument");
+                return meta_fail(txn, INVALID_ARGUMENT,
+                                 "target.MediaType must be set: invalid argument");
         return 0;
 }
 
@@ -78,7 +82,8 @@ static void normalise(Images__Image *image)
 }
 
 /* An image that expires lives as long as a lease that made it wants. */
-static void lease_if_expiring(MetaTxn *txn, const char *ns, const Images__Image *image, const char *lease)
+static void lease_if_expiring(MetaTxn *txn, const char *ns, const Images__Image *image,
+                              const char *lease)
 {
         if (labels_find(image->labels, image->n_labels, LABEL_EXPIRE))
                 lease_add_resource(txn, ns, lease, "images", image->name);
@@ -146,21 +151,25 @@ static int apply(MetaTxn *txn, Images__Image *record, const Images__Image *image
                            labels_find(image->labels, image->n_labels, key));
         else if ((key = mask_key(path, "annotations.")))
                 labels_set(txn->arena, &record->target->annotations, &record->target->n_annotations,
-                           ANNOTATION_ENTRY, key, labels_find(from->annotations, from->n_annotations, key));
+                           ANNOTATION_ENTRY, key,
+                           labels_find(from->annotations, from->n_annotations, key));
         else if (strcmp(path, "labels") == 0)
                 record->labels = image->labels, record->n_labels = image->n_labels;
         else if (strcmp(path, "target") == 0)
                 record->target = arena_memdup(txn->arena, from, sizeof(*from));
         else if (strcmp(path, "annotations") == 0)
-                record->target->annotations = from->annotations, record->target->n_annotations = from->n_annotations;
+                record->target->annotations = from->annotations,
+                record->target->n_annotations = from->n_annotations;
         else
-                return meta_fail(txn, INVALID_ARGUMENT, "cannot update \"%s\" field on image \"%s\": invalid argument",
+                return meta_fail(txn, INVALID_ARGUMENT,
+                                 "cannot update \"%s\" field on image \"%s\": invalid argument",
                                  path, image->name);
         return 0;
 }
 
-Images__Image *images_update(MetaTxn *txn, const char *ns, const Images__Image *image, const char *const *paths,
-                             size_t n_paths, const Google__Protobuf__Timestamp *epoch, const char *lease)
+Images__Image *images_update(MetaTxn *txn, const char *ns, const Images__Image *image,
+                             const char *const *paths, size_t n_paths,
+                             const Google__Protobuf__Timestamp *epoch, const char *lease)
 {
         Images__Image *record = find(txn, ns, image->name);
         Google__Protobuf__Timestamp *created;
@@ -184,7 +193,8 @@ Images__Image *images_update(MetaTxn *txn, const char *ns, const Images__Image *
         return meta_failed(txn) ? NULL : record;
 }
 
-int images_delete(MetaTxn *txn, const char *ns, const char *name, const char *target, const char *lease)
+int images_delete(MetaTxn *txn, const char *ns, const char *name, const char *target,
+                  const char *lease)
 {
         Images__Image *record = find(txn, ns, name);
         DbKey k;
@@ -192,8 +202,8 @@ int images_delete(MetaTxn *txn, const char *ns, const char *name, const char *ta
         if (!record)
                 return meta_failed(txn);
         if (!str_empty(target) && strcmp(record->target->digest, target) != 0)
-                return meta_fail(txn, NOT_FOUND, "image \"%s\" has target %s, not %s: not found", name,
-                                 record->target->digest, target);
+                return meta_fail(txn, NOT_FOUND, "image \"%s\" has target %s, not %s: not found",
+                                 name, record->target->digest, target);
         lease_remove_resource(txn, ns, lease, "images", name);
         db_del(&txn->db, image_key(&k, meta_ns_find(txn, ns), name));
         return meta_failed(txn);

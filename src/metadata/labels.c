@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Maps of strings, which protobuf-c gives as arrays of entries in whatever order and with whatever doubles the peer
- * sent: the last of a key counts. What is stored is in order and has no empty values: setting a label to "" removes it.
+ * Maps of strings, which protobuf-c gives as arrays of entries in whatever order and with whatever
+ * doubles the peer sent: the last of a key counts. What is stored is in order and has no empty
+ * values: setting a label to "" removes it.
  */
 #include "metadata/metadata.h"
 #include "spec/identifier.h"
@@ -67,8 +68,8 @@ const char *labels_find(const void *entries, size_t n, const char *key)
         return NULL;
 }
 
-void labels_set(Arena *a, void *entries, size_t *n, const ProtobufCMessageDescriptor *entry_desc, const char *key,
-                const char *value)
+void labels_set(Arena *a, void *entries, size_t *n, const ProtobufCMessageDescriptor *entry_desc,
+                const char *key, const char *value)
 {
         LabelEntry ***at = entries, **old = *at, **v, *e;
         size_t out = 0;
@@ -88,7 +89,8 @@ void labels_set(Arena *a, void *entries, size_t *n, const ProtobufCMessageDescri
         *n = out;
 }
 
-const char *labels_field(const void *entries, size_t n, const char *const *path, size_t n_path, size_t from)
+const char *labels_field(const void *entries, size_t n, const char *const *path, size_t n_path,
+                         size_t from)
 {
         const LabelEntry *const *v = entries;
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A lease is a record, and one more for each thing it holds, below the lease's id and the thing's type. */
+/* A lease is a record, and one more for each thing it holds, below the lease's id and the thing's
+ * type. */
 #include "metadata/leases.h"
 
 #include "base/vec.h"
@@ -99,26 +100,33 @@ static int check_resource(MetaTxn *txn, const char *type, const char *id)
 
         if (n == 9 && strncmp(type, "snapshots", n) == 0) {
                 if (!slash || strchr(slash + 1, '/'))
-                        return meta_fail(txn, INVALID_ARGUMENT, "invalid snapshot resource type %s: invalid argument",
+                        return meta_fail(txn, INVALID_ARGUMENT,
+                                         "invalid snapshot resource type %s: invalid argument",
                                          type);
                 return 0;
         }
-        if (!(n == 7 && strncmp(type, "content", n) == 0) && !(n == 7 && strncmp(type, "ingests", n) == 0) &&
+        if (!(n == 7 && strncmp(type, "content", n) == 0) &&
+            !(n == 7 && strncmp(type, "ingests", n) == 0) &&
             !(n == 6 && strncmp(type, "images", n) == 0))
-                return meta_fail(txn, UNIMPLEMENTED, "resource type %s not supported yet: not implemented", type);
+                return meta_fail(txn, UNIMPLEMENTED,
+                                 "resource type %s not supported yet: not implemented", type);
         if (slash)
-                return meta_fail(txn, INVALID_ARGUMENT, "invalid resource type %s: invalid argument", type);
+                return meta_fail(txn, INVALID_ARGUMENT,
+                                 "invalid resource type %s: invalid argument", type);
         if (type[0] == 'c' && digest_parse(id, &digest, &why) < 0)
-                return meta_fail(txn, INVALID_ARGUMENT, "invalid content resource id %s: invalid argument", id);
+                return meta_fail(txn, INVALID_ARGUMENT,
+                                 "invalid content resource id %s: invalid argument", id);
         return 0;
 }
 
-static DbKey *resource_key(DbKey *k, uint32_t ns, const char *lease, const char *type, const char *id)
+static DbKey *resource_key(DbKey *k, uint32_t ns, const char *lease, const char *type,
+                           const char *id)
 {
         return db_key_name(db_key_group(resources_key(k, ns, lease), type), id);
 }
 
-static void put_resource(MetaTxn *txn, uint32_t number, const char *lease, const char *type, const char *id)
+static void put_resource(MetaTxn *txn, uint32_t number, const char *lease, const char *type,
+                         const char *id)
 {
         Leases__Resource record = LEASES__RESOURCE__INIT;
         DbKey k;
@@ -128,7 +136,8 @@ static void put_resource(MetaTxn *txn, uint32_t number, const char *lease, const
         meta_put(txn, resource_key(&k, number, lease, type, id), &record);
 }
 
-int leases_add_resource(MetaTxn *txn, const char *ns, const char *lease, const char *type, const char *id)
+int leases_add_resource(MetaTxn *txn, const char *ns, const char *lease, const char *type,
+                        const char *id)
 {
         uint32_t number = find(txn, ns, lease);
 
@@ -139,7 +148,8 @@ int leases_add_resource(MetaTxn *txn, const char *ns, const char *lease, const c
         return meta_failed(txn);
 }
 
-int leases_remove_resource(MetaTxn *txn, const char *ns, const char *lease, const char *type, const char *id)
+int leases_remove_resource(MetaTxn *txn, const char *ns, const char *lease, const char *type,
+                           const char *id)
 {
         uint32_t number = find(txn, ns, lease);
         DbKey k;
@@ -151,7 +161,8 @@ int leases_remove_resource(MetaTxn *txn, const char *ns, const char *lease, cons
         return meta_failed(txn);
 }
 
-int leases_list_resources(MetaTxn *txn, const char *ns, const char *lease, Leases__Resource ***ret, size_t *ret_n)
+int leases_list_resources(MetaTxn *txn, const char *ns, const char *lease, Leases__Resource ***ret,
+                          size_t *ret_n)
 {
         DbCursor c CLEANUP(db_cursor_done) = {};
         uint32_t number = find(txn, ns, lease);
@@ -173,7 +184,8 @@ int leases_list_resources(MetaTxn *txn, const char *ns, const char *lease, Lease
         return meta_failed(txn);
 }
 
-int lease_add_resource(MetaTxn *txn, const char *ns, const char *lease, const char *type, const char *id)
+int lease_add_resource(MetaTxn *txn, const char *ns, const char *lease, const char *type,
+                       const char *id)
 {
         uint32_t number;
 
@@ -186,7 +198,8 @@ int lease_add_resource(MetaTxn *txn, const char *ns, const char *lease, const ch
         return meta_failed(txn);
 }
 
-int lease_remove_resource(MetaTxn *txn, const char *ns, const char *lease, const char *type, const char *id)
+int lease_remove_resource(MetaTxn *txn, const char *ns, const char *lease, const char *type,
+                          const char *id)
 {
         uint32_t number;
         DbKey k;

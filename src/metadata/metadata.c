@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The transaction of the metadata: a database transaction, the events that go out with it, and namespaces as numbers.
+ * The transaction of the metadata: a database transaction, the events that go out with it, and
+ * namespaces as numbers.
  *
- * A namespace's record is its number, four bytes, and the encoded message. The number stands in the keys of all its
- * records, is never used again once the namespace is deleted, and is found once per transaction. A namespace
- * comes into being with the first record written into it.
+ * A namespace's record is its number, four bytes, and the encoded message. The number stands in the
+ * keys of all its records, is never used again once the namespace is deleted, and is found once per
+ * transaction. A namespace comes into being with the first record written into it.
  */
 #include "metadata/metadata_priv.h"
 
@@ -98,7 +99,8 @@ void meta_event(MetaTxn *txn, const char *ns, const char *topic, const void *mes
         txn->events_tail = &e->next;
 }
 
-/* The change has happened: an event that nobody will take (a namespace of an illegal name) is no reason to fail. */
+/* The change has happened: an event that nobody will take (a namespace of an illegal name) is no
+ * reason to fail. */
 static void publish_events(void *ctx)
 {
         MetaTxn *txn = ctx;
@@ -126,7 +128,8 @@ uint32_t ns_record_number(DbVal stored)
 {
         const uint8_t *p = stored.data;
 
-        return stored.n < NS_NUMBER_BYTES ? 0 : (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3];
+        return stored.n < NS_NUMBER_BYTES ? 0
+                                          : (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3];
 }
 
 void ns_record_put(MetaTxn *txn, uint32_t number, const Namespaces__Namespace *ns)
@@ -149,7 +152,8 @@ uint32_t ns_new_number(MetaTxn *txn)
         uint64_t n = db_count_up(&txn->db, db_key_name(db_key(&k, DB_SCHEMA, 0), "namespaces"));
 
         if (n > UINT32_MAX) {
-                meta_fail(txn, RESOURCE_EXHAUSTED, "no number is left for a new namespace: resource exhausted");
+                meta_fail(txn, RESOURCE_EXHAUSTED,
+                          "no number is left for a new namespace: resource exhausted");
                 return 0;
         }
         return (uint32_t)n;
@@ -198,7 +202,8 @@ uint32_t meta_ns_ensure(MetaTxn *txn, const char *ns)
 
 /* ---- records ---- */
 
-/* Our own bytes: no limits as for a peer's, or a record that grew in many small steps could not be read again. */
+/* Our own bytes: no limits as for a peer's, or a record that grew in many small steps could not be
+ * read again. */
 static void *decode_alloc(void *ctx, size_t n)
 {
         return arena_alloc(ctx, n);
@@ -208,7 +213,8 @@ static void decode_free(void *ctx, void *p)
 {
 }
 
-static int decode(Arena *a, const ProtobufCMessageDescriptor *desc, DbVal v, ProtobufCMessage **ret, Err *err)
+static int decode(Arena *a, const ProtobufCMessageDescriptor *desc, DbVal v, ProtobufCMessage **ret,
+                  Err *err)
 {
         ProtobufCAllocator alloc = {decode_alloc, decode_free, a};
 
@@ -244,8 +250,9 @@ static DbVal encode(MetaTxn *txn, const void *message)
 
         v.data = message_pack(txn->arena, message, &v.n);
         if (v.n > LIMIT_GRPC_MESSAGE) /* no client could read it */
-                meta_fail(txn, RESOURCE_EXHAUSTED, "%s of %zu bytes: at most %d: resource exhausted",
-                          desc->short_name, v.n, LIMIT_GRPC_MESSAGE);
+                meta_fail(txn, RESOURCE_EXHAUSTED,
+                          "%s of %zu bytes: at most %d: resource exhausted", desc->short_name, v.n,
+                          LIMIT_GRPC_MESSAGE);
         return v;
 }
 
@@ -338,8 +345,8 @@ int meta_match(MetaTxn *txn, const MetaKind *kind, const Filter *filter, DbVal s
         return r < 0 ? r : filter_match(filter, kind->field, m);
 }
 
-int meta_list_kind(MetaTxn *txn, const DbKey *prefix, const MetaKind *kind, const Filter *filter, MetaListFn fn,
-                   void *ctx)
+int meta_list_kind(MetaTxn *txn, const DbKey *prefix, const MetaKind *kind, const Filter *filter,
+                   MetaListFn fn, void *ctx)
 {
         DbCursor c CLEANUP(db_cursor_done) = {};
         int r = 0;
@@ -353,8 +360,8 @@ int meta_list_kind(MetaTxn *txn, const DbKey *prefix, const MetaKind *kind, cons
         return r < 0 ? r : meta_failed(txn);
 }
 
-int meta_list(MetaTxn *txn, const DbKey *prefix, const ProtobufCMessageDescriptor *desc, const Filter *filter,
-              FilterFieldFn field, MetaListFn fn, void *ctx)
+int meta_list(MetaTxn *txn, const DbKey *prefix, const ProtobufCMessageDescriptor *desc,
+              const Filter *filter, FilterFieldFn field, MetaListFn fn, void *ctx)
 {
         const MetaKind kind = {desc, field, 0};
 
@@ -403,7 +410,7 @@ void metadata_sync(Metadata *m, void (*done)(void *arg), void *arg)
         SyncWait *w = mem_new(SyncWait);
 
         *w = (SyncWait){.left = (int)m->syncs.n + 1, .done = done, .arg = arg};
-        VEC_FOREACH(s, &m->syncs)
+        VEC_FOREACH (s, &m->syncs)
                 s->fn(s->ctx, sync_one_done, w);
         sync_one_done(w);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The metadata store: what a namespace contains, as records in the database. One transaction changes any number of
- * records of any kind and carries the events about it, which are published when it is durable, in the order of
- * commits. Files beside this one give each kind its rules: namespaces.h, images.h, containers.h, leases.h, content.h,
- * snapshots.h.
+ * The metadata store: what a namespace contains, as records in the database. One transaction
+ * changes any number of records of any kind and carries the events about it, which are published
+ * when it is durable, in the order of commits. Files beside this one give each kind its rules:
+ * namespaces.h, images.h, containers.h, leases.h, content.h, snapshots.h.
  *
  *         MetaTxn txn CLEANUP(meta_txn_end) = {};           aborts unless committed
  *         r = meta_begin_rw(meta, &txn, arena, err);
@@ -11,11 +11,12 @@
  *                 return r;
  *         containers_create(&txn, ns, container);           ALREADY_EXISTS sticks in txn
  *         meta_event(&txn, ns, "/containers/create", &event);
- *         return meta_commit(&txn);                         durable and published; nothing fails after it
+ *         return meta_commit(&txn);                         durable and published; nothing fails
+ * after it
  *
- * Errors stick as db/db.h has it: functions with a MetaTxn do nothing once it has failed and return what sticks.
- * Their lookups answer NULL or 0. A record's value is the wire message, encoded, so that lists are copied and not
- * decoded; MetaTxn.arena (the call's) holds what is decoded.
+ * Errors stick as db/db.h has it: functions with a MetaTxn do nothing once it has failed and return
+ * what sticks. Their lookups answer NULL or 0. A record's value is the wire message, encoded, so
+ * that lists are copied and not decoded; MetaTxn.arena (the call's) holds what is decoded.
  */
 #pragma once
 
@@ -38,7 +39,7 @@ Metadata *metadata_free(Metadata *m); /* takes NULL, returns NULL */
 DbEnv *metadata_db(Metadata *m);
 
 typedef struct MetaTxn { /* zero-initialise */
-        DbTxn db; /* for those who keep records of their own */
+        DbTxn db;        /* for those who keep records of their own */
         Metadata *meta;
         Arena *arena;
         Err *err;
@@ -60,19 +61,22 @@ static inline int meta_failed(const MetaTxn *txn) /* 0, or what sticks */
         return txn->db.failed;
 }
 
-/* Queues an event; the message is encoded at once, its descriptor gives the type. Several go out in this order. */
+/* Queues an event; the message is encoded at once, its descriptor gives the type. Several go out in
+ * this order. */
 void meta_event(MetaTxn *txn, const char *ns, const char *topic, const void *message);
 
 /* ---- namespaces as numbers: the second part of a key ---- */
 
-/* The number of a namespace, or 0 when there is no such namespace (then it has no records either). */
+/* The number of a namespace, or 0 when there is no such namespace (then it has no records either).
+ */
 uint32_t meta_ns_find(MetaTxn *txn, const char *ns);
 /* The same for who is about to write into it: makes the namespace. 0 only when failed. */
 uint32_t meta_ns_ensure(MetaTxn *txn, const char *ns);
 
 /* ---- records that are messages ---- */
 
-/* Decoded into the arena, or NULL: not there (or failed). DATA_LOSS sticks for what does not decode. */
+/* Decoded into the arena, or NULL: not there (or failed). DATA_LOSS sticks for what does not
+ * decode. */
 void *meta_get(MetaTxn *txn, const DbKey *key, const ProtobufCMessageDescriptor *desc);
 void *meta_decode(MetaTxn *txn, DbVal value, const ProtobufCMessageDescriptor *desc);
 void meta_put(MetaTxn *txn, const DbKey *key, const void *message);
@@ -83,23 +87,25 @@ int meta_put_new(MetaTxn *txn, const DbKey *key, const void *message);
 typedef struct MetaKind {
         const ProtobufCMessageDescriptor *desc;
         FilterFieldFn field; /* its ctx is the decoded message ... */
-        uint64_t skip;       /* ... in which the fields with these numbers (bit n: number n) may be missing */
+        uint64_t skip;       /* ... in which the fields with these numbers (bit n: number n) may be
+                                missing */
 } MetaKind;
 
 /*
- * Walks the records below prefix that match, in order of their names, and hands the stored bytes to fn; without
- * filters nothing is decoded, with them only what the kind's fields need. fn returns 0 to go on, 1 to stop, -code (err
- * set) to fail. 0, or -code.
+ * Walks the records below prefix that match, in order of their names, and hands the stored bytes to
+ * fn; without filters nothing is decoded, with them only what the kind's fields need. fn returns 0
+ * to go on, 1 to stop, -code (err set) to fail. 0, or -code.
  */
 typedef int (*MetaListFn)(void *ctx, DbVal stored);
-int meta_list_kind(MetaTxn *txn, const DbKey *prefix, const MetaKind *kind, const Filter *filter, MetaListFn fn,
-                   void *ctx);
+int meta_list_kind(MetaTxn *txn, const DbKey *prefix, const MetaKind *kind, const Filter *filter,
+                   MetaListFn fn, void *ctx);
 /* The same for a kind that skips nothing. */
-int meta_list(MetaTxn *txn, const DbKey *prefix, const ProtobufCMessageDescriptor *desc, const Filter *filter,
-              FilterFieldFn field, MetaListFn fn, void *ctx);
+int meta_list(MetaTxn *txn, const DbKey *prefix, const ProtobufCMessageDescriptor *desc,
+              const Filter *filter, FilterFieldFn field, MetaListFn fn, void *ctx);
 /* Whether one stored record matches: 1, 0 or -code. */
 int meta_match(MetaTxn *txn, const MetaKind *kind, const Filter *filter, DbVal stored);
-/* A MetaListFn whose ctx is MetaListOut: appends the record as a repeated message field of a list response. */
+/* A MetaListFn whose ctx is MetaListOut: appends the record as a repeated message field of a list
+ * response. */
 typedef struct MetaListOut {
         Str bytes;
         unsigned field; /* its number, 1 to 15 */
@@ -118,17 +124,21 @@ typedef struct LabelEntry {
         const char *key, *value;
 } LabelEntry;
 
-/* INVALID_ARGUMENT "WHAT: label key and value length ...: invalid argument". entries as the message has them. */
+/* INVALID_ARGUMENT "WHAT: label key and value length ...: invalid argument". entries as the message
+ * has them. */
 int labels_check(const void *entries, size_t n, const char *what, Err *err);
-/* In order of keys, without those whose value is empty, of several with a key the last; in place. */
+/* In order of keys, without those whose value is empty, of several with a key the last; in place.
+ */
 void labels_normalise(void *entries, size_t *n);
 /* NULL when there is no such key. */
 const char *labels_find(const void *entries, size_t n, const char *key);
-/* Sets one key; NULL or "" removes it. *entries is replaced by a longer array in the arena where needed. */
-void labels_set(Arena *a, void *entries, size_t *n, const ProtobufCMessageDescriptor *entry_desc, const char *key,
-                const char *value);
+/* Sets one key; NULL or "" removes it. *entries is replaced by a longer array in the arena where
+ * needed. */
+void labels_set(Arena *a, void *entries, size_t *n, const ProtobufCMessageDescriptor *entry_desc,
+                const char *key, const char *value);
 /* What a filter's path means, from its part `from` on ("labels.a.b" from 1); for FilterFieldFn. */
-const char *labels_field(const void *entries, size_t n, const char *const *path, size_t n_path, size_t from);
+const char *labels_field(const void *entries, size_t n, const char *const *path, size_t n_path,
+                         size_t from);
 /* PREFIX of "labels.KEY" is "labels."; the key, or NULL when the path is another. */
 const char *mask_key(const char *path, const char *prefix);
 
@@ -138,8 +148,8 @@ Time time_from_pb(const Google__Protobuf__Timestamp *t); /* NULL: TIME_YEAR1 */
 
 /* ---- waiting for what is removed in the background ---- */
 
-/* Calls done(arg) once, on any thread and possibly before it returns, when everything whose record was gone
- * before this call is gone from disk as well. */
+/* Calls done(arg) once, on any thread and possibly before it returns, when everything whose record
+ * was gone before this call is gone from disk as well. */
 typedef void (*MetaSyncFn)(void *ctx, void (*done)(void *arg), void *arg);
 /* While plugins start, before calls are served. */
 void metadata_add_sync(Metadata *m, MetaSyncFn fn, void *ctx);

@@ -77,7 +77,8 @@ Namespaces__Namespace *namespaces_get(MetaTxn *txn, const char *name)
         return record;
 }
 
-static int apply(MetaTxn *txn, Namespaces__Namespace *record, const Namespaces__Namespace *ns, const char *path)
+static int apply(MetaTxn *txn, Namespaces__Namespace *record, const Namespaces__Namespace *ns,
+                 const char *path)
 {
         const char *key = mask_key(path, "labels.");
 
@@ -91,8 +92,8 @@ static int apply(MetaTxn *txn, Namespaces__Namespace *record, const Namespaces__
         return 0;
 }
 
-Namespaces__Namespace *namespaces_update(MetaTxn *txn, const Namespaces__Namespace *ns, const char *const *paths,
-                                         size_t n_paths)
+Namespaces__Namespace *namespaces_update(MetaTxn *txn, const Namespaces__Namespace *ns,
+                                         const char *const *paths, size_t n_paths)
 {
         static const char *const all[] = {"labels"};
         Namespaces__Namespace *record;
@@ -114,7 +115,8 @@ Namespaces__Namespace *namespaces_update(MetaTxn *txn, const Namespaces__Namespa
         return meta_failed(txn) ? NULL : record;
 }
 
-/* Snapshotters that still have snapshots, each once: after one is seen, what sorts after all its keys is next. */
+/* Snapshotters that still have snapshots, each once: after one is seen, what sorts after all its
+ * keys is next. */
 static void add_snapshotters(MetaTxn *txn, uint32_t number, Str *what)
 {
         DbCursor c CLEANUP(db_cursor_done) = {};
@@ -154,9 +156,10 @@ int namespaces_delete(MetaTxn *txn, const char *name)
                         str_addf(&what, "%s%s", what.len ? ", " : "", kinds[i].what);
         add_snapshotters(txn, number, &what);
         if (what.len)
-                return meta_fail(txn, FAILED_PRECONDITION,
-                                 "namespace \"%s\" must be empty, but it still has %s: failed precondition", name,
-                                 str_get(&what));
+                return meta_fail(
+                        txn, FAILED_PRECONDITION,
+                        "namespace \"%s\" must be empty, but it still has %s: failed precondition",
+                        name, str_get(&what));
         for (int table = DB_NAMESPACES + 1; table <= DB_TABLE_LAST; table++)
                 db_del_prefix(&txn->db, db_key(&k, (DbTable)table, number));
         db_del(&txn->db, name_key(&k, name));

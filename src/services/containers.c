@@ -5,7 +5,8 @@
 #include "api/google/protobuf/empty.pb-c.h"
 #include "metadata/containers.h"
 
-static int get(Call *c, const Containers__GetContainerRequest *req, Containers__GetContainerResponse *rsp)
+static int get(Call *c, const Containers__GetContainerRequest *req,
+               Containers__GetContainerResponse *rsp)
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};
         const char *ns;
@@ -20,7 +21,8 @@ static int get(Call *c, const Containers__GetContainerRequest *req, Containers__
         return meta_commit(&txn);
 }
 
-static int list(Call *c, const Containers__ListContainersRequest *req, Containers__ListContainersResponse *rsp)
+static int list(Call *c, const Containers__ListContainersRequest *req,
+                Containers__ListContainersResponse *rsp)
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};
         MetaListOut out CLEANUP(meta_list_out_done) = {.field = 1};
@@ -31,7 +33,8 @@ static int list(Call *c, const Containers__ListContainersRequest *req, Container
 
         r = call_namespace(c, &ns);
         if (r == 0)
-                r = filter_parse((const char *const *)req->filters, req->n_filters, &filter, c->err);
+                r = filter_parse((const char *const *)req->filters, req->n_filters, &filter,
+                                 c->err);
         if (r == 0)
                 r = meta_begin_ro(c->ctx, &txn, c->arena, c->err);
         if (r == 0)
@@ -43,7 +46,8 @@ static int list(Call *c, const Containers__ListContainersRequest *req, Container
         return 0;
 }
 
-static int create(Call *c, const Containers__CreateContainerRequest *req, Containers__CreateContainerResponse *rsp)
+static int create(Call *c, const Containers__CreateContainerRequest *req,
+                  Containers__CreateContainerResponse *rsp)
 {
         Events__ContainerCreate event = EVENTS__CONTAINER_CREATE__INIT;
         Events__ContainerCreate__Runtime runtime = EVENTS__CONTAINER_CREATE__RUNTIME__INIT;
@@ -70,7 +74,8 @@ static int create(Call *c, const Containers__CreateContainerRequest *req, Contai
         return meta_commit(&txn);
 }
 
-static int update(Call *c, const Containers__UpdateContainerRequest *req, Containers__UpdateContainerResponse *rsp)
+static int update(Call *c, const Containers__UpdateContainerRequest *req,
+                  Containers__UpdateContainerResponse *rsp)
 {
         const Google__Protobuf__FieldMask *mask = req->update_mask;
         Events__ContainerUpdate event = EVENTS__CONTAINER_UPDATE__INIT;
@@ -86,7 +91,8 @@ static int update(Call *c, const Containers__UpdateContainerRequest *req, Contai
         if (r < 0)
                 return r;
         rsp->container = containers_update(&txn, ns, req->container,
-                                           mask ? (const char *const *)mask->paths : NULL, mask ? mask->n_paths : 0);
+                                           mask ? (const char *const *)mask->paths : NULL,
+                                           mask ? mask->n_paths : 0);
         if (rsp->container) {
                 event.id = rsp->container->id;
                 event.image = rsp->container->image;
@@ -98,7 +104,8 @@ static int update(Call *c, const Containers__UpdateContainerRequest *req, Contai
         return meta_commit(&txn);
 }
 
-static int delete(Call *c, const Containers__DeleteContainerRequest *req, Google__Protobuf__Empty *rsp)
+static int delete (Call *c, const Containers__DeleteContainerRequest *req,
+                   Google__Protobuf__Empty *rsp)
 {
         Events__ContainerDelete event = EVENTS__CONTAINER_DELETE__INIT;
         MetaTxn txn CLEANUP(meta_txn_end) = {};
@@ -117,8 +124,8 @@ static int delete(Call *c, const Containers__DeleteContainerRequest *req, Google
 }
 
 /*
- * ListStream: a message for each container, read when there is room for it, so that nothing waits in memory. What
- * changes meanwhile may show or not.
+ * ListStream: a message for each container, read when there is room for it, so that nothing waits
+ * in memory. What changes meanwhile may show or not.
  */
 typedef struct ListState {
         Filter *filter;
@@ -137,7 +144,8 @@ static int list_message(Call *c, const void *msg)
         c->state = s = arena_new(c->arena, ListState);
         r = call_namespace(c, &s->ns);
         if (r == 0)
-                r = filter_parse((const char *const *)req->filters, req->n_filters, &s->filter, c->err);
+                r = filter_parse((const char *const *)req->filters, req->n_filters, &s->filter,
+                                 c->err);
         return r < 0 ? r : RPC_MORE;
 }
 
@@ -183,15 +191,19 @@ static const RpcStreamOps list_stream_ops = {
 };
 
 static const RpcMethod methods[] = {
-        RPC_UNARY_METHOD("Get", get, containers__get_container_request, containers__get_container_response),
-        RPC_UNARY_METHOD("List", list, containers__list_containers_request, containers__list_containers_response),
+        RPC_UNARY_METHOD("Get", get, containers__get_container_request,
+                         containers__get_container_response),
+        RPC_UNARY_METHOD("List", list, containers__list_containers_request,
+                         containers__list_containers_response),
         RPC_STREAM_METHOD("ListStream", &list_stream_ops, containers__list_containers_request,
                           containers__list_container_message, RPC_SERVER_STREAMS),
         RPC_UNARY_METHOD("Create", create, containers__create_container_request,
                          containers__create_container_response),
         RPC_UNARY_METHOD("Update", update, containers__update_container_request,
                          containers__update_container_response),
-        RPC_UNARY_METHOD("Delete", delete, containers__delete_container_request, google__protobuf__empty),
+        RPC_UNARY_METHOD("Delete", delete, containers__delete_container_request,
+                         google__protobuf__empty),
 };
 
-const RpcService containers_service = RPC_SERVICE("containerd.services.containers.v1.Containers", methods);
+const RpcService containers_service =
+        RPC_SERVICE("containerd.services.containers.v1.Containers", methods);

@@ -31,7 +31,8 @@ static int list(Call *c, const Images__ListImagesRequest *req, Images__ListImage
 
         r = call_namespace(c, &ns);
         if (r == 0)
-                r = filter_parse((const char *const *)req->filters, req->n_filters, &filter, c->err);
+                r = filter_parse((const char *const *)req->filters, req->n_filters, &filter,
+                                 c->err);
         if (r == 0)
                 r = meta_begin_ro(c->ctx, &txn, c->arena, c->err);
         if (r == 0)
@@ -82,8 +83,9 @@ static int update(Call *c, const Images__UpdateImageRequest *req, Images__Update
                 r = meta_begin_rw(c->ctx, &txn, c->arena, c->err);
         if (r < 0)
                 return r;
-        rsp->image = images_update(&txn, ns, req->image, mask ? (const char *const *)mask->paths : NULL,
-                                   mask ? mask->n_paths : 0, req->source_date_epoch, c->lease);
+        rsp->image =
+                images_update(&txn, ns, req->image, mask ? (const char *const *)mask->paths : NULL,
+                              mask ? mask->n_paths : 0, req->source_date_epoch, c->lease);
         if (rsp->image) {
                 event.name = rsp->image->name;
                 event.n_labels = rsp->image->n_labels;
@@ -93,7 +95,7 @@ static int update(Call *c, const Images__UpdateImageRequest *req, Images__Update
         return meta_commit(&txn);
 }
 
-static int delete(Call *c, const Images__DeleteImageRequest *req, Google__Protobuf__Empty *rsp)
+static int delete (Call *c, const Images__DeleteImageRequest *req, Google__Protobuf__Empty *rsp)
 {
         Images__ImageDelete event = IMAGES__IMAGE_DELETE__INIT;
         MetaTxn txn CLEANUP(meta_txn_end) = {};
@@ -117,8 +119,10 @@ static int delete(Call *c, const Images__DeleteImageRequest *req, Google__Protob
 static const RpcMethod methods[] = {
         RPC_UNARY_METHOD("Get", get, images__get_image_request, images__get_image_response),
         RPC_UNARY_METHOD("List", list, images__list_images_request, images__list_images_response),
-        RPC_UNARY_METHOD("Create", create, images__create_image_request, images__create_image_response),
-        RPC_UNARY_METHOD("Update", update, images__update_image_request, images__update_image_response),
+        RPC_UNARY_METHOD("Create", create, images__create_image_request,
+                         images__create_image_response),
+        RPC_UNARY_METHOD("Update", update, images__update_image_request,
+                         images__update_image_response),
         RPC_WAIT_METHOD("Delete", delete, images__delete_image_request, google__protobuf__empty),
 };
 

@@ -8,7 +8,8 @@
 
 #include <inttypes.h>
 
-/* Who names no lease gets one of a name that is nobody's: the time and four characters by chance. */
+/* Who names no lease gets one of a name that is nobody's: the time and four characters by chance.
+ */
 static const char *made_up_id(Arena *a)
 {
         Time now = time_now();
@@ -36,7 +37,7 @@ static int create(Call *c, const Leases__CreateRequest *req, Leases__CreateRespo
         return meta_commit(&txn);
 }
 
-static int delete(Call *c, const Leases__DeleteRequest *req, Google__Protobuf__Empty *rsp)
+static int delete (Call *c, const Leases__DeleteRequest *req, Google__Protobuf__Empty *rsp)
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};
         const char *ns;
@@ -63,7 +64,8 @@ static int list(Call *c, const Leases__ListRequest *req, Leases__ListResponse *r
 
         r = call_namespace(c, &ns);
         if (r == 0)
-                r = filter_parse((const char *const *)req->filters, req->n_filters, &filter, c->err);
+                r = filter_parse((const char *const *)req->filters, req->n_filters, &filter,
+                                 c->err);
         if (r == 0)
                 r = meta_begin_ro(c->ctx, &txn, c->arena, c->err);
         if (r == 0)
@@ -80,7 +82,8 @@ static int absent(Call *c)
         return err_set(c->err, INVALID_ARGUMENT, "resource must be set: invalid argument");
 }
 
-static int add_resource(Call *c, const Leases__AddResourceRequest *req, Google__Protobuf__Empty *rsp)
+static int add_resource(Call *c, const Leases__AddResourceRequest *req,
+                        Google__Protobuf__Empty *rsp)
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};
         const char *ns;
@@ -95,7 +98,8 @@ static int add_resource(Call *c, const Leases__AddResourceRequest *req, Google__
         return meta_commit(&txn);
 }
 
-static int delete_resource(Call *c, const Leases__DeleteResourceRequest *req, Google__Protobuf__Empty *rsp)
+static int delete_resource(Call *c, const Leases__DeleteResourceRequest *req,
+                           Google__Protobuf__Empty *rsp)
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};
         const char *ns;
@@ -110,7 +114,8 @@ static int delete_resource(Call *c, const Leases__DeleteResourceRequest *req, Go
         return meta_commit(&txn);
 }
 
-static int list_resources(Call *c, const Leases__ListResourcesRequest *req, Leases__ListResourcesResponse *rsp)
+static int list_resources(Call *c, const Leases__ListResourcesRequest *req,
+                          Leases__ListResourcesResponse *rsp)
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};
         const char *ns;
@@ -129,7 +134,8 @@ static const RpcMethod methods[] = {
         RPC_UNARY_METHOD("Create", create, leases__create_request, leases__create_response),
         RPC_WAIT_METHOD("Delete", delete, leases__delete_request, google__protobuf__empty),
         RPC_UNARY_METHOD("List", list, leases__list_request, leases__list_response),
-        RPC_UNARY_METHOD("AddResource", add_resource, leases__add_resource_request, google__protobuf__empty),
+        RPC_UNARY_METHOD("AddResource", add_resource, leases__add_resource_request,
+                         google__protobuf__empty),
         RPC_UNARY_METHOD("DeleteResource", delete_resource, leases__delete_resource_request,
                          google__protobuf__empty),
         RPC_UNARY_METHOD("ListResources", list_resources, leases__list_resources_request,

@@ -6,7 +6,8 @@
 #include "api/google/protobuf/empty.pb-c.h"
 #include "metadata/namespaces.h"
 
-static int get(Call *c, const Namespaces__GetNamespaceRequest *req, Namespaces__GetNamespaceResponse *rsp)
+static int get(Call *c, const Namespaces__GetNamespaceRequest *req,
+               Namespaces__GetNamespaceResponse *rsp)
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};
         int r;
@@ -18,8 +19,10 @@ static int get(Call *c, const Namespaces__GetNamespaceRequest *req, Namespaces__
         return meta_commit(&txn);
 }
 
-/* containerd takes a filter here and looks at nothing of a namespace with it: every filter matches. */
-static int list(Call *c, const Namespaces__ListNamespacesRequest *req, Namespaces__ListNamespacesResponse *rsp)
+/* containerd takes a filter here and looks at nothing of a namespace with it: every filter matches.
+ */
+static int list(Call *c, const Namespaces__ListNamespacesRequest *req,
+                Namespaces__ListNamespacesResponse *rsp)
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};
         MetaListOut out CLEANUP(meta_list_out_done) = {.field = 1};
@@ -41,7 +44,8 @@ static int absent(Call *c)
         return err_set(c->err, INVALID_ARGUMENT, "namespace must be set: invalid argument");
 }
 
-static int create(Call *c, const Namespaces__CreateNamespaceRequest *req, Namespaces__CreateNamespaceResponse *rsp)
+static int create(Call *c, const Namespaces__CreateNamespaceRequest *req,
+                  Namespaces__CreateNamespaceResponse *rsp)
 {
         Events__NamespaceCreate event = EVENTS__NAMESPACE_CREATE__INIT;
         MetaTxn txn CLEANUP(meta_txn_end) = {};
@@ -60,7 +64,8 @@ static int create(Call *c, const Namespaces__CreateNamespaceRequest *req, Namesp
         return meta_commit(&txn);
 }
 
-static int update(Call *c, const Namespaces__UpdateNamespaceRequest *req, Namespaces__UpdateNamespaceResponse *rsp)
+static int update(Call *c, const Namespaces__UpdateNamespaceRequest *req,
+                  Namespaces__UpdateNamespaceResponse *rsp)
 {
         const Google__Protobuf__FieldMask *mask = req->update_mask;
         Events__NamespaceUpdate event = EVENTS__NAMESPACE_UPDATE__INIT;
@@ -70,18 +75,21 @@ static int update(Call *c, const Namespaces__UpdateNamespaceRequest *req, Namesp
         r = req->namespace_ ? meta_begin_rw(c->ctx, &txn, c->arena, c->err) : absent(c);
         if (r < 0)
                 return r;
-        rsp->namespace_ = namespaces_update(&txn, req->namespace_, mask ? (const char *const *)mask->paths : NULL,
+        rsp->namespace_ = namespaces_update(&txn, req->namespace_,
+                                            mask ? (const char *const *)mask->paths : NULL,
                                             mask ? mask->n_paths : 0);
         if (rsp->namespace_) {
                 event.name = req->namespace_->name;
-                event.n_labels = req->namespace_->n_labels; /* what was asked for, as containerd tells it */
+                event.n_labels =
+                        req->namespace_->n_labels; /* what was asked for, as containerd tells it */
                 event.labels = (void *)req->namespace_->labels;
                 meta_event(&txn, event.name, "/namespaces/update", &event);
         }
         return meta_commit(&txn);
 }
 
-static int delete(Call *c, const Namespaces__DeleteNamespaceRequest *req, Google__Protobuf__Empty *rsp)
+static int delete (Call *c, const Namespaces__DeleteNamespaceRequest *req,
+                   Google__Protobuf__Empty *rsp)
 {
         Events__NamespaceDelete event = EVENTS__NAMESPACE_DELETE__INIT;
         MetaTxn txn CLEANUP(meta_txn_end) = {};
@@ -97,13 +105,17 @@ static int delete(Call *c, const Namespaces__DeleteNamespaceRequest *req, Google
 }
 
 static const RpcMethod methods[] = {
-        RPC_UNARY_METHOD("Get", get, namespaces__get_namespace_request, namespaces__get_namespace_response),
-        RPC_UNARY_METHOD("List", list, namespaces__list_namespaces_request, namespaces__list_namespaces_response),
+        RPC_UNARY_METHOD("Get", get, namespaces__get_namespace_request,
+                         namespaces__get_namespace_response),
+        RPC_UNARY_METHOD("List", list, namespaces__list_namespaces_request,
+                         namespaces__list_namespaces_response),
         RPC_UNARY_METHOD("Create", create, namespaces__create_namespace_request,
                          namespaces__create_namespace_response),
         RPC_UNARY_METHOD("Update", update, namespaces__update_namespace_request,
                          namespaces__update_namespace_response),
-        RPC_UNARY_METHOD("Delete", delete, namespaces__delete_namespace_request, google__protobuf__empty),
+        RPC_UNARY_METHOD("Delete", delete, namespaces__delete_namespace_request,
+                         google__protobuf__empty),
 };
 
-const RpcService namespaces_service = RPC_SERVICE("containerd.services.namespaces.v1.Namespaces", methods);
+const RpcService namespaces_service =
+        RPC_SERVICE("containerd.services.namespaces.v1.Namespaces", methods);
