@@ -109,7 +109,7 @@ static int run_delete(Arena *a, const ShimFlags *flags, Err *err)
         Google__Protobuf__Timestamp at = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
         Runc__Options options = RUNC__OPTIONS__INIT;
         Time now = time_now();
-        const char *bundle;
+        const char *bundle = NULL;
         pid_t pid = 0;
         Err ignored;
         Oci oci;

@@ -40,7 +40,7 @@ static const Flag *flag_find(const char *name, size_t n)
         return NULL;
 }
 
-int shim_flags_parse(int argc, char *const *argv, ShimFlags *ret, Err *err)
+int shim_flags_parse(int argc, const char *const *argv, ShimFlags *ret, Err *err)
 {
         int i;
 

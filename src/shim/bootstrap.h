@@ -26,7 +26,7 @@ typedef struct Bootstrap {
 } Bootstrap;
 
 /* Go's flag syntax: -name value, -name=value, one dash or two. INVALID_ARGUMENT. Borrows from argv. */
-int shim_flags_parse(int argc, char *const *argv, ShimFlags *ret, Err *err);
+int shim_flags_parse(int argc, const char *const *argv, ShimFlags *ret, Err *err);
 /* Never fails for what stdin holds: what is neither dialect counts as no options. INVALID_ARGUMENT when the flags lack
  * what is needed. */
 int bootstrap_read(Arena *a, const ShimFlags *flags, const char *env_ttrpc_address, const void *input, size_t n,

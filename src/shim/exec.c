@@ -101,7 +101,7 @@ static int start_run(Op *op, OpReply *reply, Err *err)
         const Container *c = op->container;
         const StdioWho who = {.id = c->id, .ns = c->shim->ns, .bundle = c->bundle};
         const char *args[16] = {"exec"};
-        char *pid_file, *spec_file;
+        char *pid_file, *spec_file = NULL;
         StdioChild io;
         Arena a;
         int n = 1, r;

@@ -38,11 +38,21 @@ static void on_quit_timer(void *ctx)
                 loop_timer_set(s->quit_timer, time_mono_ns() + QUIT_LOOK_MS * NS_PER_MS);
 }
 
+/* The name goes first: a `start` for the same id that came while we are leaving would take us for a shim to join, and
+ * later on the name may be another's. */
+static void remove_socket(Shim *s)
+{
+        if (s->socket_path)
+                unlink(s->socket_path);
+        s->socket_path = NULL;
+}
+
 void shim_quit(Shim *s)
 {
         if (s->quitting)
                 return;
         s->quitting = 1;
+        remove_socket(s);
         s->quit_at_ns = time_mono_ns() + QUIT_MS * NS_PER_MS;
         loop_timer_set(s->quit_timer, time_mono_ns() + QUIT_LOOK_MS * NS_PER_MS);
 }
@@ -172,7 +182,6 @@ int shim_serve(const char *ns, const char *id, const char *grpc_address, int deb
         }
         if (r < 0)
                 log_error("shim", "error", err.msg);
-        if (s->socket_path)
-                unlink(s->socket_path);
+        remove_socket(s);
         return r < 0 ? 1 : r;
 }

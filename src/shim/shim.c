@@ -23,7 +23,7 @@ int shim_main(int argc, char **argv)
         ShimFlags flags;
         Err err = {};
 
-        if (shim_flags_parse(argc, argv, &flags, &err) < 0) {
+        if (shim_flags_parse(argc, (const char *const *)argv, &flags, &err) < 0) {
                 log_fatal_text(NAME, &err);
                 return 1;
         }

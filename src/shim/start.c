@@ -210,7 +210,7 @@ static int spawn_shim(const Bootstrap *b, int listen_fd, pid_t *ret, Err *err)
 static int start_new(Arena *a, const Bootstrap *b, int listen_fd, Err *err)
 {
         Runc__Options *options;
-        pid_t pid;
+        pid_t pid = 0;
         int r = runc_options_read(a, b->options, &options, err);
 
         if (r < 0)
