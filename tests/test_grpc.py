@@ -286,17 +286,23 @@ def test_floods_without_work(raw, flood):
     assert r.goaway() in (ENHANCE_YOUR_CALM, None)
 
 
+def resident(daemon):
+    """Bytes; None in a build whose sanitizer keeps freed memory."""
+    if "asan" in open(f"/proc/{daemon.pid}/maps").read():
+        return None
+    return int(open(f"/proc/{daemon.pid}/statm").read().split()[1]) * 4096
+
+
 def test_floods_cost_no_memory(shared_daemon, raw):
-    def rss():
-        return int(open(f"/proc/{shared_daemon.pid}/statm").read().split()[1]) * 4096
     check_health(shared_daemon)
-    before = rss()
+    before = resident(shared_daemon)
     for _ in range(5):
         r = raw().open()
         r.send(frame(PING, 0, 0, b"12345678") * 100000)
         r.close()
     check_health(shared_daemon)
-    assert rss() - before < 8 << 20
+    if before is not None:
+        assert resident(shared_daemon) - before < 8 << 20
 
 
 def test_silent_connections_are_no_burden(shared_daemon, raw):
@@ -319,6 +325,5 @@ def test_slow_reader_is_not_buffered_for(shared_daemon, client):
             client.events.Publish(events.PublishRequest(topic="/test", event=big), timeout=10)
     finally:
         r.close()
-    rss = int(open(f"/proc/{shared_daemon.pid}/statm").read().split()[1]) * 4096
-    assert rss < 100 << 20
+    assert (resident(shared_daemon) or 0) < 64 << 20
     check_health(shared_daemon)
