@@ -222,6 +222,7 @@ def test_signals_are_forwarded(d):
     p = subprocess.Popen(["ctr", "--address", d.address, "run", "--rm", IMAGE, "signals", "sh", "-c",
                           "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"], stdout=subprocess.PIPE, text=True)
     assert p.stdout.readline() == "ready\n"
+    time.sleep(0.5)  # ctr begins to forward after Start has returned, which the container's first line may precede
     p.send_signal(signal.SIGTERM)
     assert p.wait(15) == 7
 

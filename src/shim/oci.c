@@ -22,15 +22,29 @@
 #include "base/vec.h"
 #include "shim/oci.h"
 
+#define BUNDLES      "/io.containerd.runtime.v2.task/"
 #define DEFAULT_ROOT "/run/containerd/runc"
 
 enum { MAX_OUTPUT = 256 * 1024, MAX_LOG = 1024 * 1024, MAX_ERROR_TEXT = 4096 };
 
+/* Beside the bundles, so that two daemons do not share their containers; for containerd's own state folder that is
+ * containerd's own default. */
+static char *runtime_root(const char *wanted, const char *bundle)
+{
+        const char *bundles = strstr(bundle, BUNDLES);
+
+        if (!str_empty(wanted))
+                return mem_strdup(wanted);
+        return bundles ? mem_printf("%.*s/runc", (int)(bundles - bundle), bundle) : mem_strdup(DEFAULT_ROOT);
+}
+
 void oci_init(Oci *o, const Runc__Options *options, const char *ns, const char *bundle)
 {
+        char *root CLEANUP(cleanup_free) = runtime_root(options->root, bundle);
+
         *o = (Oci){
                 .binary = mem_strdup(options->binary_name),
-                .root = mem_printf("%s/%s", str_empty(options->root) ? DEFAULT_ROOT : options->root, ns),
+                .root = mem_printf("%s/%s", root, ns),
                 .bundle = mem_strdup(bundle),
                 .systemd_cgroup = options->systemd_cgroup,
                 .no_pivot = options->no_pivot_root,
