@@ -4,7 +4,7 @@
 #include <unistd.h>
 #include "api/containerd/services/content/v1/content.pb-c.h"
 #include "base/fd.h"
-#include "client/content.h"
+#include "client/blob.h"
 #include "cmd/lighter/cli.h"
 #include "cmd/lighter/commands.h"
 
@@ -98,14 +98,14 @@ int cmd_content_get(Cli *cli, const Args *args, Err *err)
         if (r < 0)
                 return r;
         r = cli_connect(cli, err);
-        return r < 0 ? r : content_read(cli->client, args_arg(args, 0), write_out, NULL, err);
+        return r < 0 ? r : blob_read(cli->client, args_arg(args, 0), write_out, NULL, err);
 }
 
 int cmd_content_ingest(Cli *cli, const Args *args, Err *err)
 {
         const char *ref = args_arg(args, 0), *digest = args_str(args, "expected-digest");
-        ContentUpload *u CLEANUP(content_upload_freep) = NULL;
-        char *buf CLEANUP(cleanup_free) = mem_alloc(CONTENT_CHUNK);
+        BlobUpload *u CLEANUP(blob_upload_freep) = NULL;
+        char *buf CLEANUP(cleanup_free) = mem_alloc(BLOB_CHUNK);
         ssize_t n;
         int r;
 
@@ -117,19 +117,19 @@ int cmd_content_ingest(Cli *cli, const Args *args, Err *err)
         r = cli_connect(cli, err);
         if (r < 0)
                 return r;
-        r = content_upload_open(cli->client, ref, args_int(args, "expected-size"), digest, &u, err);
+        r = blob_upload_open(cli->client, ref, args_int(args, "expected-size"), digest, &u, err);
         if (r == -ALREADY_EXISTS)
                 return 0;
         if (r < 0)
                 return r;
-        while ((n = fd_read_all(STDIN_FILENO, buf, CONTENT_CHUNK)) > 0) {
-                r = content_upload_write(u, buf, (size_t)n, err);
+        while ((n = fd_read_all(STDIN_FILENO, buf, BLOB_CHUNK)) > 0) {
+                r = blob_upload_write(u, buf, (size_t)n, err);
                 if (r < 0)
                         return r;
         }
         if (n < 0)
                 return err_sys(err, errno, "cannot read standard input");
-        r = content_upload_commit(u, args_int(args, "expected-size"), digest, NULL, 0, err);
+        r = blob_upload_commit(u, args_int(args, "expected-size"), digest, NULL, 0, err);
         return r == -ALREADY_EXISTS ? 0 : r;
 }
 

@@ -2,7 +2,7 @@
 #include "api/containerd/services/images/v1/images.pb-c.h"
 #include "api/containerd/types/types.pb-c.h"
 #include "base/limits.h"
-#include "client/content.h"
+#include "client/blob.h"
 #include "cmd/lighter/commands.h"
 #include "cmd/lighter/unpack.h"
 #include "spec/reference.h"
@@ -23,8 +23,8 @@ static const char *image_platforms(Cli *cli, const Types__Descriptor *target, co
         size_t n;
 
         if (media_is_index(target->media_type) &&
-            content_load(cli->client, &cli->arena, target->digest, LIMIT_DOCUMENT, &text, &n,
-                         &err) == 0 &&
+            blob_load(cli->client, &cli->arena, target->digest, LIMIT_DOCUMENT, &text, &n, &err) ==
+                    0 &&
             index_parse(&cli->arena, text, n, &index, &err) == 0) {
                 for (size_t i = 0; i < index.n_manifests; i++)
                         if (index.manifests[i].has_platform)

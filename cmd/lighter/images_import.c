@@ -14,7 +14,7 @@
 #include "api/containerd/types/types.pb-c.h"
 #include "base/fd.h"
 #include "base/limits.h"
-#include "client/content.h"
+#include "client/blob.h"
 #include "cmd/lighter/commands.h"
 #include "cmd/lighter/lease.h"
 #include "cmd/lighter/unpack.h"
@@ -23,7 +23,7 @@
 typedef struct Import {
         Cli *cli;
         const Args *args;
-        ContentUpload *upload;
+        BlobUpload *upload;
         Platform platform;
         int all_platforms;
         int depth;
@@ -33,15 +33,15 @@ static int sink_begin(void *ctx, const char *ref, uint64_t size, Err *err)
 {
         Import *im = ctx;
 
-        im->upload = content_upload_free(im->upload);
-        return content_upload_open(im->cli->client, ref, (int64_t)size, "", &im->upload, err);
+        im->upload = blob_upload_free(im->upload);
+        return blob_upload_open(im->cli->client, ref, (int64_t)size, "", &im->upload, err);
 }
 
 static int sink_write(void *ctx, const void *p, size_t n, Err *err)
 {
         Import *im = ctx;
 
-        return content_upload_write(im->upload, p, n, err);
+        return blob_upload_write(im->upload, p, n, err);
 }
 
 static int sink_commit(void *ctx, const Digest *digest, uint64_t size, Err *err)
@@ -49,8 +49,8 @@ static int sink_commit(void *ctx, const Digest *digest, uint64_t size, Err *err)
         Import *im = ctx;
         int r;
 
-        r = content_upload_commit(im->upload, (int64_t)size, digest->text, NULL, 0, err);
-        im->upload = content_upload_free(im->upload);
+        r = blob_upload_commit(im->upload, (int64_t)size, digest->text, NULL, 0, err);
+        im->upload = blob_upload_free(im->upload);
         if (r == -ALREADY_EXISTS) {
                 err_clear(err);
                 r = 0;
@@ -143,8 +143,8 @@ static int walk(Import *im, const Descriptor *d, Err *err)
                 return 0;
         if (im->depth == 4)
                 return err_set(err, INVALID_ARGUMENT, "indexes are nested too deeply");
-        r = content_load(im->cli->client, &im->cli->arena, d->digest.text, LIMIT_DOCUMENT, &text,
-                         &n, err);
+        r = blob_load(im->cli->client, &im->cli->arena, d->digest.text, LIMIT_DOCUMENT, &text, &n,
+                      err);
         if (r < 0)
                 return r;
         im->depth++;
@@ -263,7 +263,7 @@ static int import(Import *im, int fd, Err *err)
         if (!*names.base_name)
                 names.base_name = today;
         r = image_import(&options, &sink, &im->cli->arena, &result, err);
-        im->upload = content_upload_free(im->upload);
+        im->upload = blob_upload_free(im->upload);
         if (r == 0)
                 r = walk(im, &result.root, err);
         if (r == 0)

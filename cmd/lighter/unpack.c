@@ -11,7 +11,7 @@
 #include "api/containerd/types/types.pb-c.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "client/content.h"
+#include "client/blob.h"
 #include "images/unpack.h"
 
 int platform_flag(Cli *cli, const Args *args, Platform *ret, Err *err)
@@ -53,8 +53,8 @@ static int choose(Cli *cli, Descriptor *d, const Platform *want, Err *err)
 
                 if (depth == 4)
                         return err_set(err, INVALID_ARGUMENT, "indexes are nested too deeply");
-                r = content_load(cli->client, &cli->arena, d->digest.text, LIMIT_DOCUMENT, &text,
-                                 &n, err);
+                r = blob_load(cli->client, &cli->arena, d->digest.text, LIMIT_DOCUMENT, &text, &n,
+                              err);
                 if (r == 0)
                         r = index_parse(&cli->arena, text, n, &index, err);
                 if (r < 0)
@@ -83,12 +83,12 @@ int image_view(Cli *cli, const Types__Descriptor *target, const Platform *want, 
         if (r < 0)
                 return r;
         ret->manifest_desc = d;
-        r = content_load(cli->client, &cli->arena, d.digest.text, LIMIT_DOCUMENT, &text, &n, err);
+        r = blob_load(cli->client, &cli->arena, d.digest.text, LIMIT_DOCUMENT, &text, &n, err);
         if (r == 0)
                 r = manifest_parse(&cli->arena, text, n, &ret->manifest, err);
         if (r == 0)
-                r = content_load(cli->client, &cli->arena, ret->manifest.config.digest.text,
-                                 LIMIT_DOCUMENT, &text, &n, err);
+                r = blob_load(cli->client, &cli->arena, ret->manifest.config.digest.text,
+                              LIMIT_DOCUMENT, &text, &n, err);
         if (r == 0)
                 r = image_config_parse(&cli->arena, text, n, &ret->config, err);
         return r;
@@ -225,7 +225,7 @@ static int unpack_label(void *ctx, const Digest *blob, const char *key, const ch
 {
         Unpack *u = ctx;
 
-        return content_label(u->cli->client, blob->text, key, value, err);
+        return blob_label(u->cli->client, blob->text, key, value, err);
 }
 
 int image_unpack_all(Cli *cli, const ImageView *v, const char *snapshotter, int sync_fs,

@@ -3,21 +3,21 @@
  * Upload keeps one answer in step with each message: the protocol answers every write, and the
  * offset that comes back must be the one we expect.
  */
-#include "client/content.h"
+#include "client/blob.h"
 
 #include "api/containerd/services/content/v1/content.pb-c.h"
 #include "base/mem.h"
 #include "base/str.h"
 
-struct ContentUpload {
+struct BlobUpload {
         GrpcCall *stream;
         Arena arena; /* answers, thrown away each time */
         char *ref, *expected;
         int64_t total, offset;
 };
 
-int content_read(Client *c, const char *digest,
-                 int (*write)(void *ctx, const void *p, size_t n, Err *err), void *ctx, Err *err)
+int blob_read(Client *c, const char *digest,
+              int (*write)(void *ctx, const void *p, size_t n, Err *err), void *ctx, Err *err)
 {
         Content__ReadContentRequest req = CONTENT__READ_CONTENT_REQUEST__INIT;
         GrpcCall *s CLEANUP(grpc_call_freep) = NULL;
@@ -55,8 +55,8 @@ static int load_write(void *ctx, const void *p, size_t n, Err *err)
         return 0;
 }
 
-int content_load(Client *c, Arena *a, const char *digest, size_t max, char **ret, size_t *ret_len,
-                 Err *err)
+int blob_load(Client *c, Arena *a, const char *digest, size_t max, char **ret, size_t *ret_len,
+              Err *err)
 {
         Str text CLEANUP(str_done) = {};
         Load l = {.max = max};
@@ -67,7 +67,7 @@ int content_load(Client *c, Arena *a, const char *digest, size_t max, char **ret
         r = digest_parse(digest, &want, err);
         if (r < 0)
                 return r;
-        r = content_read(c, digest, load_write, &l, err);
+        r = blob_read(c, digest, load_write, &l, err);
         text = l.text;
         if (r < 0)
                 return err_wrap(err, "content %s", digest);
@@ -81,7 +81,7 @@ int content_load(Client *c, Arena *a, const char *digest, size_t max, char **ret
         return 0;
 }
 
-int content_label(Client *c, const char *digest, const char *key, const char *value, Err *err)
+int blob_label(Client *c, const char *digest, const char *key, const char *value, Err *err)
 {
         Content__UpdateRequest req = CONTENT__UPDATE_REQUEST__INIT;
         Content__Info info = CONTENT__INFO__INIT;
@@ -109,7 +109,7 @@ int content_label(Client *c, const char *digest, const char *key, const char *va
 }
 
 /* Sends one message and takes its answer. */
-static int exchange(ContentUpload *u, Content__WriteContentRequest *req, Err *err)
+static int exchange(BlobUpload *u, Content__WriteContentRequest *req, Err *err)
 {
         Content__WriteContentResponse *rsp;
         int r;
@@ -135,10 +135,10 @@ static int exchange(ContentUpload *u, Content__WriteContentRequest *req, Err *er
         return 0;
 }
 
-int content_upload_open(Client *c, const char *ref, int64_t total, const char *expected,
-                        ContentUpload **ret, Err *err)
+int blob_upload_open(Client *c, const char *ref, int64_t total, const char *expected,
+                     BlobUpload **ret, Err *err)
 {
-        ContentUpload *u CLEANUP(content_upload_freep) = mem_new(ContentUpload);
+        BlobUpload *u CLEANUP(blob_upload_freep) = mem_new(BlobUpload);
         Content__WriteContentRequest req = CONTENT__WRITE_CONTENT_REQUEST__INIT;
         int r;
 
@@ -158,23 +158,23 @@ int content_upload_open(Client *c, const char *ref, int64_t total, const char *e
         return 0;
 }
 
-int content_upload_write(ContentUpload *u, const void *p, size_t n, Err *err)
+int blob_upload_write(BlobUpload *u, const void *p, size_t n, Err *err)
 {
         int r = 0;
 
-        for (size_t at = 0; at < n && r == 0; at += CONTENT_CHUNK) {
+        for (size_t at = 0; at < n && r == 0; at += BLOB_CHUNK) {
                 Content__WriteContentRequest req = CONTENT__WRITE_CONTENT_REQUEST__INIT;
 
                 req.action = CONTENT__WRITE_ACTION__WRITE;
                 req.data.data = (uint8_t *)(uintptr_t)p + at;
-                req.data.len = MIN(n - at, (size_t)CONTENT_CHUNK);
+                req.data.len = MIN(n - at, (size_t)BLOB_CHUNK);
                 r = exchange(u, &req, err);
         }
         return r;
 }
 
-int content_upload_commit(ContentUpload *u, int64_t total, const char *expected,
-                          const ContentLabel *labels, size_t n_labels, Err *err)
+int blob_upload_commit(BlobUpload *u, int64_t total, const char *expected, const BlobLabel *labels,
+                       size_t n_labels, Err *err)
 {
         Content__WriteContentRequest req = CONTENT__WRITE_CONTENT_REQUEST__INIT;
 
@@ -193,7 +193,7 @@ int content_upload_commit(ContentUpload *u, int64_t total, const char *expected,
         return exchange(u, &req, err);
 }
 
-ContentUpload *content_upload_free(ContentUpload *u)
+BlobUpload *blob_upload_free(BlobUpload *u)
 {
         if (!u)
                 return NULL;
