@@ -203,7 +203,7 @@ int content_statuses(ContentStore *s, Arena *a, const char *prefix, ContentStatu
 {
         VEC(ContentStatus) found = {};
         struct dirent *e;
-        int fd, r;
+        int fd = -1, r;
         DIR *dir;
 
         *ret = NULL;

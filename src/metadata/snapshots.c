@@ -500,7 +500,7 @@ static int remove_record(MetaTxn *txn, const MetaCaller *who, const Where *w, co
                          SnapshotChange *ch, Err *err)
 {
         Events__SnapshotRemove event = EVENTS__SNAPSHOT_REMOVE__INIT;
-        Record *rec;
+        Record *rec = NULL;
         DbKey k;
         int r;
 
@@ -527,7 +527,7 @@ int snapshots_remove(Snapshots *s, const MetaCaller *who, Arena *a, const char *
         SnapshotChange *ch CLEANUP(snapshot_change_endp) = NULL;
         MetaTxn txn CLEANUP(meta_txn_end) = {};
         const char *backend;
-        Record *rec;
+        Record *rec = NULL;
         Where w;
         int r;
 
@@ -579,7 +579,7 @@ int snapshots_stat(Snapshots *s, const char *ns, Arena *a, const char *snapshott
                    Snapshots__Info **ret, Err *err)
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};
-        Record *rec;
+        Record *rec = NULL;
         Where w;
         int r;
 
@@ -595,7 +595,7 @@ int snapshots_mounts(Snapshots *s, const char *ns, Arena *a, const char *snapsho
                      Err *err)
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};
-        Record *rec;
+        Record *rec = NULL;
         Where w;
         int r;
 
@@ -611,7 +611,7 @@ int snapshots_usage(Snapshots *s, const char *ns, Arena *a, const char *snapshot
                     SnapshotUsage *ret, Err *err)
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};
-        Record *rec;
+        Record *rec = NULL;
         Where w;
         int r;
 
@@ -656,7 +656,7 @@ int snapshots_update(Snapshots *s, const char *ns, Arena *a, const char *snapsho
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};
         SnapshotLabel *labels;
-        Record *rec;
+        Record *rec = NULL;
         size_t n;
         Where w;
         int r;
