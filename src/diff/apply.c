@@ -125,6 +125,14 @@ static int serve(Worker *w, const Grant *g, DiffApplied *ret, Err *err)
         }
 }
 
+/* The grant's own handle is O_PATH, which cannot be synced. */
+static int sync_fs(const Grant *g, const char *dir, Err *err)
+{
+        int fd CLEANUP(cleanup_fd) = openat(g->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        return fd < 0 || syncfs(fd) < 0 ? err_sys(err, errno, "syncfs %s", dir) : 0;
+}
+
 static int apply_to(const DiffApply *a, WorkerCodec codec, const char *dir, const char *lowers, int overlay,
                     DiffApplied *ret, Err *err)
 {
@@ -151,9 +159,7 @@ static int apply_to(const DiffApply *a, WorkerCodec codec, const char *dir, cons
         r = worker_send(w, &job, (int[]){a->blob_fd, g.fd}, 2, err);
         if (r == 0)
                 r = serve(w, &g, ret, err);
-        if (r == 0 && a->sync_fs && syncfs(g.fd) < 0)
-                return err_sys(err, errno, "syncfs %s", dir);
-        return r;
+        return r == 0 && a->sync_fs ? sync_fs(&g, dir, err) : r;
 }
 
 static int has_option(const Mount *m, const char *word)
