@@ -88,7 +88,7 @@ static void digest_text(Codec *c, const char **s)
         Digest d;
 
         text(c, s, DIGEST_TEXT_MAX);
-        if (!c->failed && !c->out)
+        if (!c->failed && !c->out && **s)
                 c->failed = digest_parse(*s, &d, &err) < 0;
 }
 

@@ -88,7 +88,7 @@ typedef struct WorkerEntryMsg {
 typedef struct WorkerDoneMsg {
         uint64_t size;      /* of the uncompressed stream */
         uint64_t entries;
-        const char *digest; /* of the uncompressed stream; decoding checks its form */
+        const char *digest; /* of the uncompressed stream, "" after IMPORT; decoding checks its form */
 } WorkerDoneMsg;
 
 typedef struct WorkerFailedMsg {
