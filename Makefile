@@ -21,7 +21,7 @@ all: $(BUILD)/build.ninja
 
 $(BUILD)/build.ninja:
 	ci/need build
-	$(SETUP) --buildtype=release -Ddebug=true $(BUILD)
+	$(SETUP) --buildtype=release -Ddebug=true -Dtests=false $(BUILD)
 
 # The tests run on a build that checks the order of locks.
 build-check/build.ninja:
