@@ -27,6 +27,8 @@ struct DbEnv {
         size_t map_size, reserve;
         MDB_env *mdb;
         MDB_dbi dbi;
+        int fd;         /* LMDB's, of the file */
+        size_t written; /* what the file has, used or not */
 
         Lock lock;  /* everything below */
         List queue; /* writers that wait for the turn */
@@ -62,6 +64,7 @@ int group_recover(DbEnv *env, Err *err);
 int env_reopen(DbEnv *env, Err *err);
 size_t env_used(DbEnv *env);
 int env_make_room(DbEnv *env, Err *err);
+void env_write_ahead(DbEnv *env);
 int env_reserve_take(DbEnv *env); /* 0, or -1: no space even for that */
 void env_reserve_release(DbEnv *env);
 int env_is_full(DbEnv *env);

@@ -20,7 +20,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { MAX_READERS = 512 };
+enum {
+        MAX_READERS = 512,
+        AHEAD_MIN = 128 * 1024,  /* bytes of the file beyond the tree: when less are left ... */
+        AHEAD_MAX = 1024 * 1024, /* ... there are so many again */
+};
 
 int db_rc(Err *err, int rc, const char *what)
 {
@@ -63,11 +67,14 @@ static int open_mdb(DbEnv *env, Err *err)
                 else
                         mdb_txn_abort(txn);
         }
+        if (rc == 0)
+                rc = mdb_env_get_fd(env->mdb, &env->fd);
         if (rc != 0) {
                 mdb_env_close(env->mdb);
                 env->mdb = NULL;
                 return db_rc(err, rc, env->dir);
         }
+        env->written = 0;
         return 0;
 }
 
@@ -134,6 +141,31 @@ int env_make_room(DbEnv *env, Err *err)
         }
         open_gate(env, 0);
         return rc == 0 ? 0 : db_rc(err, rc, "grow");
+}
+
+/*
+ * Writing into space the file already has costs the disk one flush; growing the file costs the
+ * filesystem a commit of its journal on top. So zeros are written ahead of the tree, some every few
+ * hundred commits. They lie beyond what LMDB has ever used; it takes its time to get there and
+ * overwrites them. Whatever goes wrong here shows again in the commit.
+ */
+void env_write_ahead(DbEnv *env)
+{
+        static const char zeros[64 * 1024];
+        size_t used = env_used(env), n;
+        struct stat st;
+
+        if (used + AHEAD_MIN <= env->written)
+                return;
+        if (fstat(env->fd, &st) < 0)
+                return;
+        env->written = (size_t)st.st_size;
+        while (env->written < used + AHEAD_MAX) {
+                n = MIN(sizeof(zeros), used + AHEAD_MAX - env->written);
+                if (pwrite(env->fd, zeros, n, (off_t)env->written) != (ssize_t)n)
+                        return;
+                env->written += n;
+        }
 }
 
 static int reserve_open(DbEnv *env)

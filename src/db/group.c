@@ -93,6 +93,7 @@ static int leader_begin(DbTxn *txn)
         r = env_make_room(env, txn->err);
         if (r < 0)
                 return r;
+        env_write_ahead(env);
         rc = mdb_txn_begin(env->mdb, NULL, 0, &txn->txn);
         if (rc == MDB_PANIC) {
                 r = env_reopen(env, txn->err);
