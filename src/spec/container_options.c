@@ -31,8 +31,10 @@ static int apply_mounts_and_image(json_t *spec, const ContainerSpecOptions *o, E
                 container_spec_mount(spec, &o->mounts[i]);
         if (o->rootfs)
                 json_object_set_new(spec_object(spec, "root"), "path", json_string(o->rootfs));
-        if (!o->image)
+        if (!o->image) {
+                spec_default_path(spec);
                 return 0;
+        }
         return container_spec_apply_image(spec, o->image, o->root_fd, err);
 }
 

@@ -191,6 +191,14 @@ void container_spec_env(json_t *spec, const char *assignment)
                 json_array_append_new(env, json_string(assignment));
 }
 
+void spec_default_path(json_t *spec)
+{
+        const json_t *env = spec_array(spec_process(spec), "env");
+
+        if (env_find(env, "PATH", 4) == json_array_size(env))
+                container_spec_env(spec, DEFAULT_PATH);
+}
+
 void container_spec_args(json_t *spec, const char *const *args)
 {
         json_object_set_new(spec_process(spec), "args", spec_strings(args));

@@ -10,6 +10,8 @@ json_t *spec_array(json_t *parent, const char *key);
 json_t *spec_linux(json_t *spec);
 json_t *spec_process(json_t *spec);
 json_t *spec_resources(json_t *spec);
+/* PATH, unless env has one: without it a runtime finds no command that is not a path. */
+void spec_default_path(json_t *spec);
 json_t *spec_strings(const char *const *list); /* NULL-terminated, NULL is empty */
 
 /* capabilities.c: names without a list are known to capability_known() only. */

@@ -123,6 +123,7 @@ TEST(resources_and_namespaces)
                   150000);
         CHECK_INT(json_integer_value(json_object_get(json_object_get(res, "cpu"), "shares")), 1024);
         CHECK(strstr(text, "\"limit\":18446744073709551615"));
+        CHECK(strstr(item(process(spec, "env"), 0), "PATH=/usr/local/sbin:"));
         CHECK_INT(json_array_size(ns), 4);
         CHECK_STR(json_string_value(json_object_get(lx, "cgroupsPath")), "");
         CHECK_STR(json_string_value(json_object_get(json_array_get(ns, 3), "path")),
