@@ -84,6 +84,8 @@ class Box:
 
     def end(self):
         """Whatever its state: killed, deleted, its record as well."""
+        if not self.c:
+            return
         with contextlib.suppress(grpc.RpcError):
             self.Kill(signal=9, all=True)
             self.Wait()
@@ -92,6 +94,7 @@ class Box:
         with contextlib.suppress(grpc.RpcError):
             self.c.containers.Delete(containers_pb.DeleteContainerRequest(id=self.name), timeout=20)
         self.c.close()
+        self.c = None
 
 
 REQUESTS = {"Create": tasks_pb.CreateTaskRequest, "Start": tasks_pb.StartRequest, "Delete": tasks_pb.DeleteTaskRequest,
@@ -443,8 +446,10 @@ def test_cancelled_wait_is_forgotten(d, rootfs, box):
     b = box(d, rootfs, "cancelled")
     b.run()
     for _ in range(20):
-        with fails(grpc.StatusCode.DEADLINE_EXCEEDED):
+        with pytest.raises(grpc.RpcError) as e:
             b.Wait(timeout=0.01)
+        # whose clock runs out first: ours, or the server's, which resets the stream
+        assert e.value.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
     b.Kill(signal=9)
     assert b.Wait().exit_status == 137
 
@@ -607,11 +612,12 @@ def test_hostile_shims(d, rootfs, box, tmp_path, script, text):
 @pytest.mark.parametrize("options", [None, runc_pb.Options(binary_name="/usr/sbin/runc")])
 def test_debians_shim(daemon, rootfs, box, options):
     with contextlib.closing(Events(daemon)) as events:
-        b = box(daemon, rootfs, "debian", runtime=DEBIAN_SHIM, options=options)
+        # its runc keeps its state in one folder for all daemons
+        b = box(daemon, rootfs, f"debian-{os.getpid()}", runtime=DEBIAN_SHIM, options=options)
         pid = b.run()
         assert events.topics(3) == ["/containers/create", "/tasks/create", "/tasks/start"]
         assert (b.state().pid, b.state().status) == (pid, task_pb.RUNNING)
-        path = daemon.state / "io.containerd.runtime.v2.task/default/debian"
+        path = daemon.state / "io.containerd.runtime.v2.task/default" / b.name
         assert json.loads((path / "bootstrap.json").read_text())["version"] == 2
         b.exec("e1", "sh", "-c", "exit 6")
         b.Start(exec_id="e1")
@@ -633,11 +639,11 @@ def test_two_containers_in_one_shim(d, rootfs, box):
     one, two = (box(d, rootfs, n, annotations=group) for n in ("pod-one", "pod-two"))
     one.run()
     two.run()
-    assert len(d.shims()) == 1
+    eventually("one shim, and no op child of its", lambda: len(d.shims()) == 1)
     one.Kill(signal=9)
     assert one.Wait().exit_status == 137
     one.Delete()
-    assert two.state().status == task_pb.RUNNING and len(d.shims()) == 1
+    assert two.state().status == task_pb.RUNNING and d.shims()
     two.Kill(signal=9)
     two.Wait()
     two.Delete()
@@ -645,10 +651,10 @@ def test_two_containers_in_one_shim(d, rootfs, box):
 
 
 def test_ctr_runs_from_a_folder(d, rootfs):
-    p = d.ctr("run", "--rm", "--rootfs", rootfs, "from-folder", "sh", "-c", "echo hello from $0; exit 3", "sure",
+    p = d.ctr("run", "--rm", "--env", "PATH=/bin", "--rootfs", rootfs, "from-folder", "sh", "-c", "echo hello from $0; exit 3", "sure",
               check=False)
     assert (p.returncode, p.stdout) == (3, "hello from sure\n")
-    d.ctr("run", "-d", "--null-io", "--rootfs", rootfs, "from-folder", "sleep", "1000")
+    d.ctr("run", "-d", "--null-io", "--env", "PATH=/bin", "--rootfs", rootfs, "from-folder", "sleep", "1000")
     assert "RUNNING" in d.ctr("task", "ls").stdout
     assert d.ctr("task", "exec", "--exec-id", "x", "from-folder", "sh", "-c", "echo inside").stdout == "inside\n"
     d.ctr("task", "kill", "-s", "KILL", "from-folder")
