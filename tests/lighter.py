@@ -127,6 +127,7 @@ class _Stub:
 # ---------------------------------------------------------------------------------------------------------- daemon
 class Daemon:
     """One lighterd with a root, a state folder and sockets of its own."""
+    namespace = None  # what ctr and cli use when a call names none
 
     def __init__(self, config="", flags=()):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lt-"))
@@ -191,15 +192,15 @@ class Daemon:
     def ctr(self, *args, namespace=None, **kw):
         """Debian's own ctr."""
         argv = ["ctr", "--address", self.address]
-        if namespace:
-            argv += ["-n", namespace]
+        if namespace or self.namespace:
+            argv += ["-n", namespace or self.namespace]
         return run([*argv, *args], **kw)
 
     def cli(self, *args, namespace=None, **kw):
         """Our command line."""
         argv = [str(BUILD / "lighter"), "--address", self.address]
-        if namespace:
-            argv += ["-n", namespace]
+        if namespace or self.namespace:
+            argv += ["-n", namespace or self.namespace]
         return run([*argv, *args], **kw)
 
     def shims(self):
