@@ -230,35 +230,37 @@ static int prepare(Snapshotter *sn, const SnapshotSpec *spec, SnapshotChange **r
         return 0;
 }
 
-/* Opens the data of a snapshot. Missing data is told as containerd tells it. */
-static int open_data(FolderSnapshotter *fs, uint64_t id, int *ret, Err *err)
+static int not_there(const char *key, Err *err)
+{
+        return err_set(err, NOT_FOUND, "snapshot %s does not exist: not found", key);
+}
+
+/* Opens the data of a snapshot. An active one whose folder is gone has just been removed; a view that never had one is
+ * told as containerd tells it. */
+static int open_data(FolderSnapshotter *fs, const Record *rec, int *ret, Err *err)
 {
         char name[NAME_BYTES + 8];
 
-        snprintf(name, sizeof(name), "%" PRIu64 "/%s", id, fs->fops->data);
+        snprintf(name, sizeof(name), "%" PRIu64 "/%s", rec->id, fs->fops->data);
         *ret = openat(fs->dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (*ret >= 0)
                 return 0;
-        if (errno == ENOENT) {
-                if (str_eq(fs->fops->data, "."))
-                        id_name(id, name);
-                return err_set(err, UNKNOWN, "lstat %s/snapshots/%s: no such file or directory", fs->base.root, name);
-        }
-        return err_sys(err, errno, "open %s/snapshots/%s", fs->base.root, name);
+        if (errno != ENOENT)
+                return err_sys(err, errno, "open %s/snapshots/%s", fs->base.root, name);
+        if (rec->kind == SNAPSHOTS__KIND__ACTIVE)
+                return not_there(rec->key, err);
+        if (str_eq(fs->fops->data, "."))
+                id_name(rec->id, name);
+        return err_set(err, UNKNOWN, "lstat %s/snapshots/%s: no such file or directory", fs->base.root, name);
 }
 
-static int data_usage(FolderSnapshotter *fs, uint64_t id, SnapshotUsage *ret, Err *err)
+static int data_usage(FolderSnapshotter *fs, const Record *rec, SnapshotUsage *ret, Err *err)
 {
         int dir CLEANUP(cleanup_fd) = -1;
         int r;
 
-        r = open_data(fs, id, &dir, err);
+        r = open_data(fs, rec, &dir, err);
         return r < 0 ? r : tree_usage(dir, ret, err);
-}
-
-static int not_there(const char *key, Err *err)
-{
-        return err_set(err, NOT_FOUND, "snapshot %s does not exist: not found", key);
 }
 
 static int commit_look(FolderSnapshotter *fs, FolderChange *ch, DbTxn *txn, Err *err)
@@ -293,7 +295,7 @@ static int commit(Snapshotter *sn, const SnapshotSpec *spec, SnapshotChange **re
         db_end(&txn);
         if (r < 0)
                 return err_wrap(err, "failed to commit snapshot %s", ch->key);
-        r = open_data(fs, ch->folder.id, &dir, err);
+        r = open_data(fs, ch->old, &dir, err);
         if (r < 0)
                 return r;
         if (ch->old->kind != SNAPSHOTS__KIND__ACTIVE)
@@ -542,7 +544,7 @@ static int usage(Snapshotter *sn, const char *key, SnapshotUsage *ret, Err *err)
         if (!rec)
                 return not_there(key, err);
         if (rec->kind == SNAPSHOTS__KIND__ACTIVE)
-                return data_usage(fs, rec->id, ret, err);
+                return data_usage(fs, rec, ret, err);
         *ret = (SnapshotUsage){.size = rec->size, .inodes = rec->inodes};
         return 0;
 }

@@ -49,7 +49,7 @@ static void walk_done(Walk *w)
         str_done(&w->path);
 }
 
-/* Opens the folder name of dirfd as the next level. */
+/* Opens the folder name of dirfd as the next level: 1, or 0 when somebody has removed it meanwhile. */
 static int walk_push(Walk *w, int dirfd, const char *name, const struct stat *st, size_t path_len, Err *err)
 {
         Level *l = &w->stack[w->depth];
@@ -59,6 +59,8 @@ static int walk_push(Walk *w, int dirfd, const char *name, const struct stat *st
                 return err_set(err, RESOURCE_EXHAUSTED, "%.200s...: folders are nested more than %d deep",
                                str_get(&w->path), TREE_DEPTH_MAX);
         fd = fault_hit() ? -1 : openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT)
+                return 0;
         if (fd < 0)
                 return err_sys(err, errno, "open %s", w->path.len ? w->path.data : name);
         l->dir = fdopendir(fd);
@@ -70,7 +72,7 @@ static int walk_push(Walk *w, int dirfd, const char *name, const struct stat *st
         l->path_len = path_len;
         l->name = mem_strdup(name);
         w->depth++;
-        return 0;
+        return 1;
 }
 
 static int walk_entry(Walk *w, const char *name, int (*fn)(void *, const TreeEntry *, Err *), void *ctx, Err *err)
@@ -91,8 +93,9 @@ static int walk_entry(Walk *w, const char *name, int (*fn)(void *, const TreeEnt
                 r = fn(ctx, &e, err);
         } else {
                 e.event = TREE_ENTER;
-                r = fn(ctx, &e, err);
-                return r < 0 ? r : walk_push(w, e.dirfd, name, &st, path_len, err);
+                r = walk_push(w, e.dirfd, name, &st, path_len, err);
+                if (r == 1)
+                        return fn(ctx, &e, err);
         }
         str_truncate(&w->path, path_len);
         return r;
@@ -125,7 +128,7 @@ int tree_walk(int top, int (*fn)(void *ctx, const TreeEntry *e, Err *err), void 
         int r;
 
         r = walk_push(&w, top, ".", &st, 0, err);
-        while (r == 0 && w.depth > 0) {
+        while (r >= 0 && w.depth > 0) {
                 struct dirent *e;
 
                 errno = 0;
@@ -137,7 +140,7 @@ int tree_walk(int top, int (*fn)(void *ctx, const TreeEntry *e, Err *err), void 
                 else if (!str_eq(e->d_name, ".") && !str_eq(e->d_name, ".."))
                         r = walk_entry(&w, e->d_name, fn, ctx, err);
         }
-        return r;
+        return MIN(r, 0);
 }
 
 typedef struct Count {
