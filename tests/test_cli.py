@@ -54,7 +54,7 @@ def server(request):
     if request.param == "containerd" and not shutil.which("containerd"):
         pytest.skip("Debian's containerd is not installed")
     d = Containerd() if request.param == "containerd" else lighter.Daemon().start()
-    d.kind = request.param
+    d.ns = "cli-" + os.urandom(4).hex()
     try:
         yield d
     finally:
@@ -68,8 +68,10 @@ class Cli:
 
     def __init__(self, server, *flags):
         self.server = server
+        # runc's state folder is one for the machine: a namespace of our own keeps our names apart
+        self.ns = server.ns
         self.fifos = tempfile.mkdtemp(prefix="lt-fifo-")
-        self.flags = [str(BUILD / "lighter"), "--address", server.address, *flags]
+        self.flags = [str(BUILD / "lighter"), "--address", server.address, "-n", self.ns, *flags]
 
     def argv(self, *args):
         args = list(args)
@@ -236,7 +238,6 @@ def test_content_of_another_digest_is_refused(bare):
     wrong = "sha256:" + "0" * 64
     p = bare("content", "ingest", "--expected-digest", wrong, "ref3", stdin=b"data", text=False, check=False)
     assert p.returncode == 1 and b"unexpected commit digest" in p.stderr
-    assert "ref3" in bare("content", "active").stdout or True
     assert wrong not in bare("content", "ls", "-q").stdout
 
 
@@ -254,9 +255,9 @@ def test_snapshots(bare):
     assert bare(*sn, "tree").stdout.startswith(" base\n  \\_ ")
     info = json.loads(bare(*sn, "info", "s2").stdout)
     assert info["Kind"] == "Active" and info["Parent"] == "base"
-    assert bare(*sn, "label", "s2", "a=b").stdout.endswith("a=b\n") or "a=b," in bare(*sn, "label", "s2", "a=b").stdout
+    assert bare(*sn, "label", "s2", "a=b").stdout.startswith("a=b,containerd.io/gc.root=")
     assert re.search(r"^s2 +\S+( \S+)? +\d+", bare(*sn, "usage").stdout, re.M)
-    assert "precondition" in bare.fails(*sn, "rm", "base") or True
+    assert "precondition" in bare.fails(*sn, "rm", "base")
     bare(*sn, "rm", "s2", "v1")
     bare(*sn, "rm", "base")
     assert "does not exist: not found" in bare.fails(*sn, "info", "s2")
@@ -360,13 +361,13 @@ def test_run_mounts_limits_and_flags(cli, tmp_path):
             "--cpus", "0.5", "--hostname", "boat", "--read-only", "--annotation", "a=b", "--label", "k=v", IMAGE, "r8",
             "sh", "-c", "cat /mnt/file; hostname; touch /x; touch /mnt/x; cat /proc/self/cgroup", check=False)
     assert p.stdout.startswith("helloboat\n") and p.returncode == 0
-    assert p.stderr.count("Read-only file system") == 2 and "/default/r8" in p.stdout
+    assert p.stderr.count("Read-only file system") == 2 and f"/{cli.ns}/r8" in p.stdout
     text = (tmp_path / "spec.json")
     cli("run", "--rm", "--dump-config", text, "--memory-limit", 67108864, "--cpus", "0.5", "--cap-drop", "CAP_CHOWN",
         "--net-host", "--annotation", "a=b", IMAGE, "r8", "true")
     spec = json.loads(text.read_text())
     linux = spec["linux"]
-    assert linux["resources"]["memory"]["limit"] == 67108864 and linux["cgroupsPath"] == "/default/r8"
+    assert linux["resources"]["memory"]["limit"] == 67108864 and linux["cgroupsPath"] == f"/{cli.ns}/r8"
     assert linux["resources"]["cpu"]["quota"] == 50000 and spec["annotations"]["a"] == "b"
     assert "CAP_CHOWN" not in spec["process"]["capabilities"]["bounding"]
     assert "network" not in [n["type"] for n in linux["namespaces"]]
@@ -461,8 +462,8 @@ def test_create_start_ps(cli):
 
 def test_null_io_and_log_uri(cli, tmp_path):
     assert cli("run", "--rm", "--null-io", IMAGE, "n1", "sh", "-c", "echo x; cat; exit 2", check=False).returncode == 2
-    cli("run", "--rm", "--log-uri", f"file://{tmp_path}/log", IMAGE, "n2", "sh", "-c", "echo logged; echo too >&2")
-    assert sorted((tmp_path / "log").read_text().split()) == ["logged", "too"]
+    cli("run", "--rm", "--log-uri", f"file://{tmp_path}/log", IMAGE, "n2", "echo", "logged")
+    assert (tmp_path / "log").read_text() == "logged\n"
 
 
 def test_metrics(cli):
@@ -484,11 +485,11 @@ def test_events(cli):
             line = p.stdout.readline().decode()
             assert line, (seen, p.stderr.read())
             seen.append(line)
-            if f" default {want[0]} " in line:
+            if f" {cli.ns} {want[0]} " in line:
                 want.pop(0)
         exit_event = next(e for e in seen if "/tasks/exit" in e)
         assert json.loads(exit_event[exit_event.index("{"):])["container_id"] == "ev1"
-        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \+0000 UTC default /", seen[0])
+        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \+0000 UTC \S+ /", seen[0])
     finally:
         p.kill()
         p.wait()
@@ -517,7 +518,7 @@ def test_terminal_resize_and_restore(cli):
     import struct
     import termios
     t = cli.terminal("run", "--rm", "-t", IMAGE, "t2", "sh")
-    before = termios.tcgetattr(t.fd)
+    before = termios.tcgetattr(t.fd)    # the program is not there yet
     t.read_until("# ")
     raw = termios.tcgetattr(t.fd)
     assert not raw[3] & termios.ICANON
@@ -526,13 +527,13 @@ def test_terminal_resize_and_restore(cli):
     t.send("stty size\n")
     t.read_until("50 132")
     fd = os.dup(t.fd)
-    os.kill(t.pid, signal.SIGTERM)       # ends us, not the container, and the terminal is given back
+    os.kill(t.pid, signal.SIGTERM)       # ends us, and with --rm the container; the terminal is given back
     assert t.wait() == 128 + signal.SIGTERM
     after = termios.tcgetattr(fd)
     os.close(fd)
     assert after[3] & termios.ICANON and after[3] & termios.ECHO
-    assert cli("tasks", "ls", "-q").stdout == ""  # --rm
-    del before
+    assert after[3] == before[3]
+    assert cli.left() == [[], "", ""]
 
 
 def test_terminal_exec(cli):

@@ -38,6 +38,15 @@ typedef struct Create {
         int snapshot_made;
 } Create;
 
+/* OCI runtimes refuse a root that is a symlink. What is not there stays as it is, for their error.
+ */
+static const char *resolved(Create *c, const char *path)
+{
+        char *real CLEANUP(cleanup_free) = realpath(path, NULL);
+
+        return real ? arena_strdup(&c->cli->arena, real) : path;
+}
+
 static int sort_arguments(Create *c, Err *err)
 {
         const Args *a = c->args;
@@ -48,7 +57,7 @@ static int sort_arguments(Create *c, Err *err)
                 if (a->n == 0)
                         return err_set(err, INVALID_ARGUMENT, "image ref must be provided");
                 if (args_bool(a, "rootfs"))
-                        c->rootfs = path_absolute(&c->cli->arena, args_arg(a, at++));
+                        c->rootfs = resolved(c, path_absolute(&c->cli->arena, args_arg(a, at++)));
                 else
                         c->image = args_arg(a, at++);
         }
@@ -196,6 +205,20 @@ static const char *given(const Args *a, const char *name)
         return args_given(a, name) ? args_str(a, name) : NULL;
 }
 
+/* A folder has no config that would say where its programs are; what the flags say comes later and
+ * wins. */
+static const char **env_with_path(Create *c)
+{
+        const char **v, **flags;
+        size_t n;
+
+        flags = flag_list(&c->cli->arena, c->args, "env", &n);
+        v = arena_array(&c->cli->arena, const char *, n + 2);
+        v[0] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        memcpy(v + 1, flags, n * sizeof(*v));
+        return v;
+}
+
 static int read_flags(Create *c, ContainerSpecOptions *o, Err *err)
 {
         const Args *a = c->args;
@@ -204,7 +227,7 @@ static int read_flags(Create *c, ContainerSpecOptions *o, Err *err)
         size_t n;
         int r;
 
-        o->env = flag_list(arena, a, "env", NULL);
+        o->env = c->rootfs ? env_with_path(c) : flag_list(arena, a, "env", NULL);
         o->annotations = flag_list(arena, a, "annotation", NULL);
         o->cap_add = flag_list(arena, a, "cap-add", NULL);
         o->cap_drop = flag_list(arena, a, "cap-drop", NULL);
@@ -293,7 +316,8 @@ static int load_spec(Create *c, json_t **ret, Err *err)
         } else if (path && *path != '/') {
                 dir = path_absolute(&c->cli->arena, c->config);
                 slash = strrchr(dir, '/');
-                path = arena_printf(&c->cli->arena, "%.*s/%s", (int)(slash - dir), dir, path);
+                path = resolved(
+                        c, arena_printf(&c->cli->arena, "%.*s/%s", (int)(slash - dir), dir, path));
         }
         if (str_empty(path))
                 return err_set(err, INVALID_ARGUMENT,

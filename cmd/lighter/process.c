@@ -45,9 +45,11 @@ int task_get(Cli *cli, const char *id, const char *exec_id, TaskTypes__Process *
                         err);
         if (r == 0 && !rsp->process)
                 r = err_set(err, INTERNAL, "the daemon sent no process of \"%s\"", id);
-        if (r == 0)
-                *ret = rsp->process;
-        return r;
+        if (r < 0)
+                return r;
+        *ret = rsp->process;
+        (*ret)->container_id = id; /* containerd leaves it empty */
+        return 0;
 }
 
 int task_kill(Cli *cli, const char *id, const char *exec_id, int signo, int all, Err *err)
@@ -59,6 +61,24 @@ int task_kill(Cli *cli, const char *id, const char *exec_id, int signo, int all,
         req.signal = (uint32_t)signo;
         req.all = all;
         return client_call_empty(cli->client, SVC_TASKS "Kill", &req, err);
+}
+
+int task_kill_and_wait(Cli *cli, const char *id, const char *exec_id, Err *err)
+{
+        Tasks__WaitRequest req = TASKS__WAIT_REQUEST__INIT;
+        GrpcCall *wait CLEANUP(grpc_call_freep) = NULL;
+        Tasks__WaitResponse *rsp;
+        int r;
+
+        req.container_id = id;
+        req.exec_id = exec_id ? exec_id : "";
+        wait = client_begin(cli->client, SVC_TASKS "Wait", &req, tasks__wait_response);
+        r = task_kill(cli, id, exec_id, SIGKILL, !exec_id, err);
+        if (r == -NOT_FOUND || r == -FAILED_PRECONDITION) {
+                err_clear(err); /* it was faster */
+                return 0;
+        }
+        return r < 0 ? r : grpc_call_finish(wait, &cli->arena, (void **)&rsp, err);
 }
 
 static GrpcCall *begin_delete(Cli *cli, const char *id, const char *exec_id)

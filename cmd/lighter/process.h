@@ -55,5 +55,7 @@ const char *task_status_text(int status);
 int task_delete(Cli *cli, const TaskTypes__Process *p, const char *exec_id, uint32_t *ret_code,
                 Err *err);
 int task_kill(Cli *cli, const char *id, const char *exec_id, int signo, int all, Err *err);
+/* SIGKILL, and until it is dead. exec_id NULL for all of the container. */
+int task_kill_and_wait(Cli *cli, const char *id, const char *exec_id, Err *err);
 /* Creates the task of a container, and its pid file. */
 int task_create(Session *s, const Args *args, const NewContainer *c, Err *err);

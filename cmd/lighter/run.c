@@ -25,12 +25,33 @@ static int run_task(Cli *cli, const Args *args, const NewContainer *c, int *ret_
         return session_run(&s, ret_code, err);
 }
 
+/* --rm: whatever became of it. A signal that ended us, such as that of a closed terminal, has left
+ * it running. */
+static void remove_container(Cli *cli, const NewContainer *c)
+{
+        const char *id = c->record->id;
+        TaskTypes__Process *p;
+        uint32_t code;
+        Err err = {};
+        int r;
+
+        client_no_timeout(cli->client);
+        r = task_get(cli, id, NULL, &p, &err);
+        if (r == 0)
+                r = task_kill_and_wait(cli, id, NULL, &err);
+        if (r == 0)
+                r = task_delete(cli, p, NULL, &code, &err);
+        if (r == 0 || r == -NOT_FOUND)
+                r = container_delete(cli, c->record, 0, &err);
+        if (r < 0 && r != -NOT_FOUND)
+                cli_warn("cannot remove container %s: %s", id, err.msg);
+}
+
 int cmd_run(Cli *cli, const Args *args, Err *err)
 {
         Lease lease CLEANUP(lease_release) = {};
         NewContainer c;
-        int code = 0, r, r2;
-        Err second = {};
+        int code = 0, r;
 
         if (args_bool(args, "detach") && args_bool(args, "rm"))
                 return err_set(err, INVALID_ARGUMENT,
@@ -47,10 +68,7 @@ int cmd_run(Cli *cli, const Args *args, Err *err)
         lease_release(&lease);
         r = run_task(cli, args, &c, &code, err);
         if (args_bool(args, "rm")) {
-                client_no_timeout(cli->client);
-                r2 = container_delete(cli, c.record, 0, &second);
-                if (r2 < 0 && r2 != -NOT_FOUND)
-                        cli_warn("cannot remove container %s: %s", c.record->id, second.msg);
+                remove_container(cli, &c);
         } else if (r < 0 && !args_bool(args, "detach")) {
                 cli_warn("container %s is left; `lighter containers rm %s` removes it",
                          c.record->id, c.record->id);

@@ -165,25 +165,6 @@ int cmd_tasks_resume(Cli *cli, const Args *args, Err *err)
         return r < 0 ? r : client_call_empty(cli->client, SVC_TASKS "Resume", &req, err);
 }
 
-/* --force: kill, and wait until it is dead. */
-static int kill_and_wait(Cli *cli, const char *id, const char *exec_id, Err *err)
-{
-        Tasks__WaitRequest req = TASKS__WAIT_REQUEST__INIT;
-        GrpcCall *wait CLEANUP(grpc_call_freep) = NULL;
-        Tasks__WaitResponse *rsp;
-        int r;
-
-        req.container_id = id;
-        req.exec_id = exec_id ? exec_id : "";
-        wait = client_begin(cli->client, SVC_TASKS "Wait", &req, tasks__wait_response);
-        r = task_kill(cli, id, exec_id, SIGKILL, !exec_id, err);
-        if (r == -NOT_FOUND || r == -FAILED_PRECONDITION) {
-                err_clear(err);
-                return 0;
-        }
-        return r < 0 ? r : grpc_call_finish(wait, &cli->arena, (void **)&rsp, err);
-}
-
 static const char *lower(Arena *a, const char *s)
 {
         char *out = arena_strdup(a, s);
@@ -203,7 +184,6 @@ static int delete_task(Cli *cli, const Args *args, const char *id, Err *err)
         r = task_get(cli, id, exec_id, &p, err);
         if (r < 0)
                 return r;
-        p->container_id = id;
         running = p->status != TASK_TYPES__STATUS__STOPPED &&
                   p->status != TASK_TYPES__STATUS__CREATED;
         if (running && !args_bool(args, "force"))
@@ -213,7 +193,7 @@ static int delete_task(Cli *cli, const Args *args, const char *id, Err *err)
                         "stops it, --force kills it first",
                         lower(&cli->arena, task_status_text((int)p->status)), id);
         if (running) {
-                r = kill_and_wait(cli, id, exec_id, err);
+                r = task_kill_and_wait(cli, id, exec_id, err);
                 if (r < 0)
                         return r;
         }

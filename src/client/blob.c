@@ -5,6 +5,7 @@
  */
 #include "client/blob.h"
 
+#include <stdio.h>
 #include "api/containerd/services/content/v1/content.pb-c.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -14,6 +15,7 @@ struct BlobUpload {
         Arena arena; /* answers, thrown away each time */
         char *ref, *expected;
         int64_t total, offset;
+        char digest[DIGEST_TEXT_MAX]; /* of the last answer */
 };
 
 int blob_read(Client *c, const char *digest,
@@ -132,6 +134,7 @@ static int exchange(BlobUpload *u, Content__WriteContentRequest *req, Err *err)
                                u->ref, (long long)(u->offset + (int64_t)req->data.len),
                                (long long)rsp->offset);
         u->offset += (int64_t)req->data.len;
+        snprintf(u->digest, sizeof(u->digest), "%s", rsp->digest);
         return 0;
 }
 
@@ -191,6 +194,11 @@ int blob_upload_commit(BlobUpload *u, int64_t total, const char *expected, const
                 req.labels[i]->value = labels[i].value;
         }
         return exchange(u, &req, err);
+}
+
+const char *blob_upload_digest(const BlobUpload *u)
+{
+        return u->digest;
 }
 
 BlobUpload *blob_upload_free(BlobUpload *u)

@@ -34,6 +34,8 @@ int blob_upload_write(BlobUpload *u, const void *p, size_t n, Err *err);
 /* ALREADY_EXISTS */
 int blob_upload_commit(BlobUpload *u, int64_t total, const char *expected, const BlobLabel *labels,
                        size_t n_labels, Err *err);
+/* What the daemon last said the digest of its bytes is. */
+const char *blob_upload_digest(const BlobUpload *u);
 BlobUpload *blob_upload_free(BlobUpload *u); /* takes NULL, returns NULL */
 
 static inline void blob_upload_freep(BlobUpload **u)
