@@ -270,7 +270,8 @@ static int dup_fd(int fd)
         return fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }
 
-int proc_io_start(ProcIo *io, Loop *loop, int slots[STDIO_SLOTS], pid_t logger, StreamEndFn on_end, void *ctx, Err *err)
+static int start_copies(ProcIo *io, Loop *loop, int slots[STDIO_SLOTS], pid_t logger, StreamEndFn on_end, void *ctx,
+                        Err *err)
 {
         int r = 0;
 
@@ -299,8 +300,18 @@ int proc_io_start(ProcIo *io, Loop *loop, int slots[STDIO_SLOTS], pid_t logger, 
         return r;
 }
 
+int proc_io_start(ProcIo *io, Loop *loop, int slots[STDIO_SLOTS], pid_t logger, StreamEndFn on_end, void *ctx, Err *err)
+{
+        int r = start_copies(io, loop, slots, logger, on_end, ctx, err);
+
+        if (r == 0 && io->input_over)
+                proc_io_close_stdin(io);
+        return r;
+}
+
 void proc_io_close_stdin(ProcIo *io)
 {
+        io->input_over = 1;
         fd_close(TAKE_FD(io->in_keep));
         stream_pump(&io->in);
 }

@@ -61,7 +61,7 @@ typedef struct ProcIo {
         int in_keep, out_keep, err_keep, console; /* -1: none */
         int out_rest, err_rest; /* read ends kept for a logging program that may die */
         pid_t logger;
-        int spliced_in, spliced_out, spliced_err;
+        int input_over; /* CloseIO may come while the process is still being made */
 } ProcIo;
 
 void proc_io_init(ProcIo *io);
