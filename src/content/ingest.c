@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Ingests on disk: a folder named by the hash of the ref, because a ref is free text. Its small files are not synced:
- * after a power cut an ingest may be unreadable, and then it starts over. Whether somebody writes an ingest right now
- * is known in memory only.
+ * Ingests on disk: a folder named by the hash of the ref, because a ref is free text. Its small
+ * files are not synced: after a power cut an ingest may be unreadable, and then it starts over.
+ * Whether somebody writes an ingest right now is known in memory only.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -38,8 +38,10 @@ static int ref_is_locked(const RefLock *l, const char *ref, Err *err)
         time_format(l->since, since);
         since[strlen(since) - 1] = 0;
         since[strcspn(since, "T")] = ' ';
-        return err_set(err, UNAVAILABLE, "ref %s locked for %s (since %s +0000 UTC m=+%llu.%09llu): unavailable", ref,
-                       age, since, (unsigned long long)(mono / NS_PER_SEC), (unsigned long long)(mono % NS_PER_SEC));
+        return err_set(err, UNAVAILABLE,
+                       "ref %s locked for %s (since %s +0000 UTC m=+%llu.%09llu): unavailable", ref,
+                       age, since, (unsigned long long)(mono / NS_PER_SEC),
+                       (unsigned long long)(mono % NS_PER_SEC));
 }
 
 int content_ref_lock(ContentStore *s, const char *ref, Err *err)
@@ -49,7 +51,8 @@ int content_ref_lock(ContentStore *s, const char *ref, Err *err)
         LOCKED(&s->refs_lock);
 
         while ((l = map_find(&s->refs, ref)))
-                if (lock_wait(&s->refs_lock, &s->refs_freed, deadline) == ETIMEDOUT && (l = map_find(&s->refs, ref)))
+                if (lock_wait(&s->refs_lock, &s->refs_freed, deadline) == ETIMEDOUT &&
+                    (l = map_find(&s->refs, ref)))
                         return ref_is_locked(l, ref, err);
         l = mem_new(RefLock);
         l->since_mono = time_mono_ns();
@@ -121,7 +124,8 @@ int ingest_read_status(Arena *a, int dir, ContentStatus *ret, Err *err)
         r = read_time(a, dir, "updatedat", &st.updated, err);
         if (r < 0)
                 return r;
-        if (file_read(a, dir, "total", 32, &text, NULL, &ignored) == 0 && str_to_u64(text, &st.total) < 0)
+        if (file_read(a, dir, "total", 32, &text, NULL, &ignored) == 0 &&
+            str_to_u64(text, &st.total) < 0)
                 return err_set(err, DATA_LOSS, "total holds no number");
         *ret = st;
         return 0;
@@ -183,7 +187,8 @@ static int open_ingest(ContentStore *s, const char *ref, int *ret_fd, Err *err)
         ingest_dir_name(ref, name);
         *ret_fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (*ret_fd < 0)
-                return errno == ENOENT ? not_found(ref, err) : err_sys(err, errno, "open ingest of %s", ref);
+                return errno == ENOENT ? not_found(ref, err)
+                                       : err_sys(err, errno, "open ingest of %s", ref);
         return 0;
 }
 
@@ -199,7 +204,8 @@ int content_status(ContentStore *s, Arena *a, const char *ref, ContentStatus *re
         return r == -NOT_FOUND ? not_found(ref, err) : r;
 }
 
-int content_statuses(ContentStore *s, Arena *a, const char *prefix, ContentStatus **ret, size_t *ret_n, Err *err)
+int content_statuses(ContentStore *s, Arena *a, const char *prefix, ContentStatus **ret,
+                     size_t *ret_n, Err *err)
 {
         VEC(ContentStatus) found = {};
         struct dirent *e;
@@ -224,7 +230,8 @@ int content_statuses(ContentStore *s, Arena *a, const char *prefix, ContentStatu
                 if (e->d_name[0] == '.')
                         continue;
                 ingest = openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-                /* Gone meanwhile, or half made before a crash: it starts over when its ref is opened. */
+                /* Gone meanwhile, or half made before a crash: it starts over when its ref is
+                 * opened. */
                 if (ingest < 0 || ingest_read_status(a, ingest, &st, &ignored) < 0)
                         continue;
                 if (str_starts(st.ref, prefix))
@@ -250,7 +257,8 @@ int content_abort(ContentStore *s, const char *ref, Err *err)
                 return r;
         ingest_dir_name(ref, name);
         if (faccessat(parent, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-                return errno == ENOENT ? not_found(ref, err) : err_sys(err, errno, "stat ingest of %s", ref);
+                return errno == ENOENT ? not_found(ref, err)
+                                       : err_sys(err, errno, "stat ingest of %s", ref);
         r = path_remove_tree(parent, name, err);
         return r < 0 ? err_wrap(err, "remove ingest of %s", ref) : 0;
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Blobs: finished files by digest. Their folder tells everything (size, time), so there is no index to go wrong.
+ * Blobs: finished files by digest. Their folder tells everything (size, time), so there is no index
+ * to go wrong.
  *
- * A blob and its record above appear in two steps and vanish in two steps, and another namespace may be in between:
- * one has just written the bytes and not yet its record while another deletes its own. Pins close that gap: a table of
- * digests somebody relies on. Removal marks the digest first, then looks for records afresh, then unlinks; whoever
- * wants to pin waits for that. No lock is held meanwhile.
+ * A blob and its record above appear in two steps and vanish in two steps, and another namespace
+ * may be in between: one has just written the bytes and not yet its record while another deletes
+ * its own. Pins close that gap: a table of digests somebody relies on. Removal marks the digest
+ * first, then looks for records afresh, then unlinks; whoever wants to pin waits for that. No lock
+ * is held meanwhile.
  */
 #include "content/store.h"
 
@@ -52,7 +54,7 @@ ContentStore *content_store_free(ContentStore *s)
                 return NULL;
         assert(s->refs.n == 0);
         map_done(&s->refs);
-        MAP_FOREACH(slot, &s->pins)
+        MAP_FOREACH (slot, &s->pins)
                 free(slot->value);
         map_done(&s->pins);
         lock_done(&s->refs_lock);
@@ -66,7 +68,8 @@ ContentStore *content_store_free(ContentStore *s)
 
 void content_blob_path(const Digest *d, char path[CONTENT_PATH_MAX])
 {
-        snprintf(path, CONTENT_PATH_MAX, "blobs/%s/%s", digest_alg_name(digest_alg(d)), digest_hex(d));
+        snprintf(path, CONTENT_PATH_MAX, "blobs/%s/%s", digest_alg_name(digest_alg(d)),
+                 digest_hex(d));
 }
 
 static int blob_error(int errnum, const Digest *d, const char *doing, Err *err)
@@ -117,7 +120,8 @@ int content_open(ContentStore *s, const Digest *d, int *ret_fd, uint64_t *ret_si
         return 0;
 }
 
-int content_read(ContentStore *s, const Digest *d, size_t max, Arena *a, char **ret, size_t *ret_len, Err *err)
+int content_read(ContentStore *s, const Digest *d, size_t max, Arena *a, char **ret,
+                 size_t *ret_len, Err *err)
 {
         int fd CLEANUP(cleanup_fd) = -1;
         uint64_t size;
@@ -129,7 +133,8 @@ int content_read(ContentStore *s, const Digest *d, size_t max, Arena *a, char **
         if (r < 0)
                 return r;
         if (size > max)
-                return err_set(err, RESOURCE_EXHAUSTED, "blob %s is %llu bytes, at most %zu can be read as a document",
+                return err_set(err, RESOURCE_EXHAUSTED,
+                               "blob %s is %llu bytes, at most %zu can be read as a document",
                                d->text, (unsigned long long)size, max);
         buf = arena_alloc(a, (size_t)size + 1);
         n = fd_read_all(fd, buf, (size_t)size);
@@ -140,7 +145,8 @@ int content_read(ContentStore *s, const Digest *d, size_t max, Arena *a, char **
         return 0;
 }
 
-static int walk_alg(ContentStore *s, const char *alg, int (*fn)(void *, const ContentInfo *), void *ctx, Err *err)
+static int walk_alg(ContentStore *s, const char *alg, int (*fn)(void *, const ContentInfo *),
+                    void *ctx, Err *err)
 {
         char path[CONTENT_PATH_MAX];
         struct dirent *e;
@@ -164,7 +170,8 @@ static int walk_alg(ContentStore *s, const char *alg, int (*fn)(void *, const Co
 
                 snprintf(text, sizeof(text), "%s:%s", alg, e->d_name);
                 /* Gone since it was listed: not ours to tell. */
-                if (digest_parse(text, &d, &ignored) < 0 || content_info(s, &d, &info, &ignored) < 0)
+                if (digest_parse(text, &d, &ignored) < 0 ||
+                    content_info(s, &d, &info, &ignored) < 0)
                         continue;
                 r = fn(ctx, &info);
         }
@@ -172,7 +179,8 @@ static int walk_alg(ContentStore *s, const char *alg, int (*fn)(void *, const Co
         return r;
 }
 
-int content_walk(ContentStore *s, int (*fn)(void *ctx, const ContentInfo *info), void *ctx, Err *err)
+int content_walk(ContentStore *s, int (*fn)(void *ctx, const ContentInfo *info), void *ctx,
+                 Err *err)
 {
         static const DigestAlg algs[] = {DIGEST_SHA256, DIGEST_SHA384, DIGEST_SHA512};
 
@@ -241,8 +249,9 @@ static void end_removal(ContentStore *s, const Digest *d)
         drop_pin_locked(s, d);
 }
 
-int content_remove(ContentStore *s, const Digest *d, int (*unused)(void *ctx, const Digest *d, Err *err), void *ctx,
-                   int *ret_removed, Err *err)
+int content_remove(ContentStore *s, const Digest *d,
+                   int (*unused)(void *ctx, const Digest *d, Err *err), void *ctx, int *ret_removed,
+                   Err *err)
 {
         char path[CONTENT_PATH_MAX];
         int r;

@@ -14,7 +14,7 @@
 
 #define HELLO_SHA256 "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 #define OTHER_SHA256 "sha256:04a6f55face2f46be8c23f627d539827615851e10751b63ec59db6d2c706b770"
-#define HELLO_SHA512                                                                               \
+#define HELLO_SHA512                                                                                                \
         "sha512:9b71d224bd62f3785d96d46ad3ea3d73319bfbc2890caadae2dff72519673ca72323c3d99ba5c11d7c7acc6e14b8c5da0c" \
         "4663475c2e5c3adef46f73bcdec043"
 
@@ -103,7 +103,9 @@ TEST(blob_is_written_and_read)
         CHECK(content_read(f.s, &d, 100, &f.a, &text, &n, &f.err) == 0);
         CHECK_STR(text, "hello");
         CHECK(content_read(f.s, &d, 4, &f.a, &text, &n, &f.err) == -RESOURCE_EXHAUSTED);
-        CHECK(stat(path_join(&f.a, f.root, "blobs/sha256/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"),
+        CHECK(stat(path_join(
+                           &f.a, f.root,
+                           "blobs/sha256/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"),
                    &st) == 0);
         CHECK((st.st_mode & 07333) == 0);
         CHECK_INT(n_ingests(&f, ""), 0);
@@ -143,7 +145,8 @@ TEST(wrong_digest_is_refused)
 
         fixture_open(&f);
         CHECK(put(&f, "n/1/r", "hellO", HELLO_SHA256, &d) == -FAILED_PRECONDITION);
-        CHECK_STR(f.err.msg, "unexpected commit digest " OTHER_SHA256 ", expected " HELLO_SHA256 ": failed precondition");
+        CHECK_STR(f.err.msg, "unexpected commit digest " OTHER_SHA256 ", expected " HELLO_SHA256
+                             ": failed precondition");
         CHECK_INT(n_ingests(&f, ""), 1);
         CHECK(!exists(&f, "blobs"));
 }
@@ -267,7 +270,8 @@ TEST(blob_of_zero_bytes)
 
         fixture_open(&f);
         CHECK(put(&f, "n/1/r", "", NULL, &d) == 0);
-        CHECK_STR(d.text, "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        CHECK_STR(d.text,
+                  "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         content_unpin(f.s, &d);
 }
 
@@ -303,13 +307,17 @@ TEST(blob_is_removed_only_unpinned_and_unused)
         fixture_open(&f);
         CHECK(put(&f, "n/1/r", "hello", NULL, &d) == 0);
         CHECK(content_remove(f.s, &d, says, &unused, &removed, &f.err) == 0);
-        CHECK(!removed && exists(&f, "blobs/sha256/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"));
+        CHECK(!removed &&
+              exists(&f,
+                     "blobs/sha256/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"));
         content_unpin(f.s, &d);
         CHECK(content_remove(f.s, &d, says, &used, &removed, &f.err) == 0);
         CHECK(!removed);
         CHECK(content_remove(f.s, &d, says, &unused, &removed, &f.err) == 0);
         CHECK(removed);
-        CHECK(!exists(&f, "blobs/sha256/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"));
+        CHECK(!exists(
+                &f,
+                "blobs/sha256/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"));
 }
 
 static int count(void *ctx, const ContentInfo *info)
@@ -379,7 +387,8 @@ static int no_record(void *ctx, const Digest *d, Err *err)
         return __atomic_load_n((int *)ctx, __ATOMIC_SEQ_CST) == 0;
 }
 
-/* Writes the blob, makes a record, drops the record, removes: as two namespaces do it side by side. */
+/* Writes the blob, makes a record, drops the record, removes: as two namespaces do it side by side.
+ */
 static void *race(void *arg)
 {
         Racer *me = arg;
@@ -391,7 +400,8 @@ static void *race(void *arg)
                 Digest d;
                 int removed;
 
-                if (content_writer_open(me->s, me->ref, 0, &w, &err) < 0 || content_writer_write(w, "hello", 5, &err) < 0 ||
+                if (content_writer_open(me->s, me->ref, 0, &w, &err) < 0 ||
+                    content_writer_write(w, "hello", 5, &err) < 0 ||
                     content_writer_commit(w, 5, NULL, &d, &err) < 0) {
                         me->bad = 1;
                         return NULL;
@@ -424,5 +434,7 @@ TEST(blob_with_a_record_is_never_removed_by_another)
                 pthread_join(r[i].thread, NULL);
         for (size_t i = 0; i < ARRAY_LEN(r); i++)
                 CHECK(!r[i].bad);
-        CHECK(!exists(&f, "blobs/sha256/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"));
+        CHECK(!exists(
+                &f,
+                "blobs/sha256/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"));
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A writer: one ingest from open to commit. Bytes are hashed as they come and written once. The order at commit is what
- * makes a blob durable before anybody can see it:
+ * A writer: one ingest from open to commit. Bytes are hashed as they come and written once. The
+ * order at commit is what makes a blob durable before anybody can see it:
  *
- *         check size and digest; mode, times; fsync of the file; rename without replacing; fsync of the blobs' folder
+ *         check size and digest; mode, times; fsync of the file; rename without replacing; fsync of
+ * the blobs' folder
  *
- * Writeback is started every few megabytes, so that the fsync at the end has little left to wait for.
+ * Writeback is started every few megabytes, so that the fsync at the end has little left to wait
+ * for.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -79,7 +81,9 @@ static int hash_file(int fd, Hasher *h, uint64_t *ret_size, Err *err)
 static int open_data(ContentWriter *w, int flags, Err *err)
 {
         fd_close(w->data);
-        w->data = fault_hit() ? -1 : openat(w->dir, "data", O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0666);
+        w->data = fault_hit()
+                          ? -1
+                          : openat(w->dir, "data", O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0666);
         return w->data < 0 ? err_sys(err, errno, "open data of ingest %s", w->ref) : 0;
 }
 
@@ -148,7 +152,8 @@ static int open_or_resume(ContentWriter *w, uint64_t total, Err *err)
         return r;
 }
 
-int content_writer_open(ContentStore *s, const char *ref, uint64_t total, ContentWriter **ret, Err *err)
+int content_writer_open(ContentStore *s, const char *ref, uint64_t total, ContentWriter **ret,
+                        Err *err)
 {
         ContentWriter *w CLEANUP(content_writer_closep) = NULL;
         int r;
@@ -193,7 +198,8 @@ int content_writer_write(ContentWriter *w, const void *data, size_t n, Err *err)
         w->offset += n;
         w->updated = time_now();
         if (w->offset - w->flushed >= WRITEBACK_STEP) {
-                sync_file_range(w->data, (off_t)w->flushed, (off_t)(w->offset - w->flushed), SYNC_FILE_RANGE_WRITE);
+                sync_file_range(w->data, (off_t)w->flushed, (off_t)(w->offset - w->flushed),
+                                SYNC_FILE_RANGE_WRITE);
                 w->flushed = w->offset;
         }
         return 0;
@@ -202,7 +208,8 @@ int content_writer_write(ContentWriter *w, const void *data, size_t n, Err *err)
 int content_writer_truncate(ContentWriter *w, uint64_t size, Err *err)
 {
         if (size != 0)
-                return err_set(err, UNIMPLEMENTED, "truncation to %llu of ingest %s: only to 0: not implemented",
+                return err_set(err, UNIMPLEMENTED,
+                               "truncation to %llu of ingest %s: only to 0: not implemented",
                                (unsigned long long)size, w->ref);
         if (fault_hit() || ftruncate(w->data, 0) < 0)
                 return err_sys(err, errno, "truncate ingest %s", w->ref);
@@ -239,7 +246,8 @@ static int check(ContentWriter *w, uint64_t size, const Digest *expected, Digest
         struct stat st;
 
         if (size != 0 && size != w->offset)
-                return err_set(err, FAILED_PRECONDITION, "unexpected commit size %llu, expected %llu: failed precondition",
+                return err_set(err, FAILED_PRECONDITION,
+                               "unexpected commit size %llu, expected %llu: failed precondition",
                                (unsigned long long)w->offset, (unsigned long long)size);
         if (fault_hit() || fstat(w->data, &st) < 0)
                 return err_sys(err, errno, "stat ingest %s", w->ref);
@@ -262,7 +270,8 @@ static int check(ContentWriter *w, uint64_t size, const Digest *expected, Digest
         if (bytes != w->offset)
                 return err_set(err, DATA_LOSS, "ingest %s has lost bytes", w->ref);
         if (!digest_eq(ret, expected))
-                return err_set(err, FAILED_PRECONDITION, "unexpected commit digest %s, expected %s: failed precondition",
+                return err_set(err, FAILED_PRECONDITION,
+                               "unexpected commit digest %s, expected %s: failed precondition",
                                ret->text, expected->text);
         return 0;
 }
@@ -300,8 +309,8 @@ static int publish(ContentWriter *w, const Digest *d, Err *err)
         r = open_blobs(w->store, d, &blobs, err);
         if (r < 0)
                 return r;
-        if (fstat(w->data, &st) < 0 || fchmod(w->data, st.st_mode & 0444) < 0 || futimens(w->data, NULL) < 0 ||
-            fault_hit() || fsync(w->data) < 0)
+        if (fstat(w->data, &st) < 0 || fchmod(w->data, st.st_mode & 0444) < 0 ||
+            futimens(w->data, NULL) < 0 || fault_hit() || fsync(w->data) < 0)
                 return err_sys(err, errno, "fsync ingest %s", w->ref);
         renamed = !fault_hit() && renameat2(w->dir, "data", blobs, hex, RENAME_NOREPLACE) == 0;
         /* One of another size is damaged; this heals it. */
@@ -310,7 +319,8 @@ static int publish(ContentWriter *w, const Digest *d, Err *err)
                 renamed = renameat(w->dir, "data", blobs, hex) == 0;
         if (!renamed && errno != EEXIST)
                 return err_sys(err, errno, "rename ingest %s to blob %s", w->ref, d->text);
-        /* Also for a blob that was there: the one who renamed it may not have come to this line yet. */
+        /* Also for a blob that was there: the one who renamed it may not have come to this line
+         * yet. */
         if (fault_hit() || fsync(blobs) < 0) {
                 int saved = errno;
 
@@ -321,7 +331,8 @@ static int publish(ContentWriter *w, const Digest *d, Err *err)
         return 0;
 }
 
-int content_writer_commit(ContentWriter *w, uint64_t size, const Digest *expected, Digest *ret, Err *err)
+int content_writer_commit(ContentWriter *w, uint64_t size, const Digest *expected, Digest *ret,
+                          Err *err)
 {
         int parent CLEANUP(cleanup_fd) = -1;
         Digest d;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names of blobs. DB_BLOBS holds a Content.Info for each blob of a namespace, DB_BLOB_OWNERS the namespaces of each blob,
- * so that "does anybody still name it" is one look-up. Records are written after the blob is durable and removed before
- * it is; content_pin() covers the time in between.
+ * Names of blobs. DB_BLOBS holds a Content.Info for each blob of a namespace, DB_BLOB_OWNERS the
+ * namespaces of each blob, so that "does anybody still name it" is one look-up. Records are written
+ * after the blob is durable and removed before it is; content_pin() covers the time in between.
  */
 #include "metadata/content.h"
 
@@ -67,7 +67,8 @@ Content__Info *blob_find(MetaTxn *txn, const char *ns, const char *digest)
         uint32_t number = meta_ns_find(txn, ns);
         DbKey k;
 
-        return number ? meta_get(txn, blob_key(&k, number, digest), &content__info__descriptor) : NULL;
+        return number ? meta_get(txn, blob_key(&k, number, digest), &content__info__descriptor)
+                      : NULL;
 }
 
 int blob_exists(MetaTxn *txn, const char *ns, const char *digest)
@@ -97,7 +98,8 @@ int blob_record(MetaTxn *txn, const char *ns, const Content__Info *info)
 
 /* ---- reading ---- */
 
-int blobs_info(Blobs *b, const char *ns, Arena *a, const char *digest, Content__Info **ret, Err *err)
+int blobs_info(Blobs *b, const char *ns, Arena *a, const char *digest, Content__Info **ret,
+               Err *err)
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};
         Content__Info *info;
@@ -115,7 +117,8 @@ int blobs_info(Blobs *b, const char *ns, Arena *a, const char *digest, Content__
         return 0;
 }
 
-int blobs_open(Blobs *b, const char *ns, Arena *a, const char *digest, int *ret_fd, uint64_t *ret_size, Err *err)
+int blobs_open(Blobs *b, const char *ns, Arena *a, const char *digest, int *ret_fd,
+               uint64_t *ret_size, Err *err)
 {
         Content__Info *info;
         Digest d;
@@ -127,7 +130,8 @@ int blobs_open(Blobs *b, const char *ns, Arena *a, const char *digest, int *ret_
         return r < 0 ? r : content_open(b->store, &d, ret_fd, ret_size, err);
 }
 
-int blobs_read(Blobs *b, const char *ns, Arena *a, const char *digest, size_t max, char **ret, size_t *ret_len, Err *err)
+int blobs_read(Blobs *b, const char *ns, Arena *a, const char *digest, size_t max, char **ret,
+               size_t *ret_len, Err *err)
 {
         Content__Info *info;
         Digest d;
@@ -150,8 +154,8 @@ static const char *info_field(void *ctx, const char *const *path, size_t n)
         return NULL;
 }
 
-int blobs_list(Blobs *b, const char *ns, Arena *a, const char *const *filters, size_t n_filters, MetaListFn fn, void *ctx,
-               Err *err)
+int blobs_list(Blobs *b, const char *ns, Arena *a, const char *const *filters, size_t n_filters,
+               MetaListFn fn, void *ctx, Err *err)
 {
         Filter *filter CLEANUP(filter_freep) = NULL;
         MetaTxn txn CLEANUP(meta_txn_end) = {};
@@ -167,13 +171,14 @@ int blobs_list(Blobs *b, const char *ns, Arena *a, const char *const *filters, s
         number = meta_ns_find(&txn, ns);
         if (!number)
                 return meta_failed(&txn);
-        return meta_list(&txn, db_key(&prefix, DB_BLOBS, number), &content__info__descriptor, filter, info_field, fn, ctx);
+        return meta_list(&txn, db_key(&prefix, DB_BLOBS, number), &content__info__descriptor,
+                         filter, info_field, fn, ctx);
 }
 
 /* ---- changing ---- */
 
-static int apply_mask(Arena *a, Content__Info *to, const Content__Info *from, const char *const *paths, size_t n_paths,
-                      Err *err)
+static int apply_mask(Arena *a, Content__Info *to, const Content__Info *from,
+                      const char *const *paths, size_t n_paths, Err *err)
 {
         static const char *const all[] = {"labels"};
 
@@ -185,23 +190,26 @@ static int apply_mask(Arena *a, Content__Info *to, const Content__Info *from, co
                 const char *key = mask_key(paths[i], "labels.");
 
                 if (str_eq(paths[i], "labels")) {
-                        to->labels = arena_memdup(a, from->labels, from->n_labels * sizeof(*from->labels));
+                        to->labels = arena_memdup(a, from->labels,
+                                                  from->n_labels * sizeof(*from->labels));
                         to->n_labels = from->n_labels;
                         labels_normalise(to->labels, &to->n_labels);
                 } else if (key) {
-                        labels_set(a, &to->labels, &to->n_labels, &content__info__labels_entry__descriptor, key,
+                        labels_set(a, &to->labels, &to->n_labels,
+                                   &content__info__labels_entry__descriptor, key,
                                    labels_find(from->labels, from->n_labels, key));
                 } else {
-                        return err_set(err, INVALID_ARGUMENT,
-                                       "cannot update \"%s\" field on content info \"%s\": invalid argument", paths[i],
-                                       to->digest);
+                        return err_set(
+                                err, INVALID_ARGUMENT,
+                                "cannot update \"%s\" field on content info \"%s\": invalid argument",
+                                paths[i], to->digest);
                 }
         }
         return labels_check(to->labels, to->n_labels, "info.Labels", err);
 }
 
-int blobs_update(Blobs *b, const char *ns, Arena *a, const Content__Info *info, const char *const *paths, size_t n_paths,
-                 Content__Info **ret, Err *err)
+int blobs_update(Blobs *b, const char *ns, Arena *a, const Content__Info *info,
+                 const char *const *paths, size_t n_paths, Content__Info **ret, Err *err)
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};
         Content__Info *stored;
@@ -225,8 +233,8 @@ int blobs_update(Blobs *b, const char *ns, Arena *a, const Content__Info *info, 
         return meta_commit(&txn);
 }
 
-
-/* Whether no namespace names the blob. With nobody able to pin it, the answer stays true until it is gone. */
+/* Whether no namespace names the blob. With nobody able to pin it, the answer stays true until it
+ * is gone. */
 static int unused(void *ctx, const Digest *d, Err *err)
 {
         Blobs *b = ctx;
@@ -273,13 +281,14 @@ int blobs_delete(Blobs *b, const MetaCaller *who, Arena *a, const char *digest, 
         r = meta_commit(&txn);
         if (r < 0)
                 return r;
-        /* The record is gone, which is what was asked for. A file that cannot be removed is left to collection. */
+        /* The record is gone, which is what was asked for. A file that cannot be removed is left to
+         * collection. */
         blob_drop_file(b, &d, &ignored);
         return 0;
 }
 
-int blobs_put(Blobs *b, const MetaCaller *who, Arena *a, const char *ref, const void *data, size_t n,
-              Content__Info__LabelsEntry **labels, size_t n_labels, Digest *ret, Err *err)
+int blobs_put(Blobs *b, const MetaCaller *who, Arena *a, const char *ref, const void *data,
+              size_t n, Content__Info__LabelsEntry **labels, size_t n_labels, Digest *ret, Err *err)
 {
         Ingest *in CLEANUP(ingest_closep) = NULL;
         IngestSpec spec = {.who = *who, .ref = ref, .total = (int64_t)n};

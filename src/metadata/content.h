@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a namespace calls its blobs, over the content store that all namespaces share. A blob is a namespace's when it
- * has a record there; the file goes when the last record goes. An ingest is a namespace's by its backend ref,
+ * What a namespace calls its blobs, over the content store that all namespaces share. A blob is a
+ * namespace's when it has a record there; the file goes when the last record goes. An ingest is a
+ * namespace's by its backend ref,
  * "<namespace>/1/<ref>", and needs no record.
  *
- * Functions open their own transactions: the caller must hold none. All block on disk. Any thread; an Ingest is used by
- * one thread at a time. Messages they give back live in the arena.
+ * Functions open their own transactions: the caller must hold none. All block on disk. Any thread;
+ * an Ingest is used by one thread at a time. Messages they give back live in the arena.
  */
 #pragma once
 
@@ -28,20 +29,22 @@ Blobs *blobs_free(Blobs *b); /* takes NULL, returns NULL */
 ContentStore *blobs_store(Blobs *b);
 
 /* NOT_FOUND "content D: not found". */
-int blobs_info(Blobs *b, const char *ns, Arena *a, const char *digest, Content__Info **ret, Err *err);
+int blobs_info(Blobs *b, const char *ns, Arena *a, const char *digest, Content__Info **ret,
+               Err *err);
 /* Only labels; an empty mask replaces them. INVALID_ARGUMENT for another path. */
-int blobs_update(Blobs *b, const char *ns, Arena *a, const Content__Info *info, const char *const *paths,
-                 size_t n_paths, Content__Info **ret, Err *err);
+int blobs_update(Blobs *b, const char *ns, Arena *a, const Content__Info *info,
+                 const char *const *paths, size_t n_paths, Content__Info **ret, Err *err);
 /* fn gets each stored Content__Info that matches, encoded; see MetaListFn. */
-int blobs_list(Blobs *b, const char *ns, Arena *a, const char *const *filters, size_t n_filters, MetaListFn fn,
-               void *ctx, Err *err);
+int blobs_list(Blobs *b, const char *ns, Arena *a, const char *const *filters, size_t n_filters,
+               MetaListFn fn, void *ctx, Err *err);
 /* The record, and the file with it unless somebody else has a record. */
 int blobs_delete(Blobs *b, const MetaCaller *who, Arena *a, const char *digest, Err *err);
 /* For reading. NOT_FOUND if it is not this namespace's. */
-int blobs_open(Blobs *b, const char *ns, Arena *a, const char *digest, int *ret_fd, uint64_t *ret_size, Err *err);
+int blobs_open(Blobs *b, const char *ns, Arena *a, const char *digest, int *ret_fd,
+               uint64_t *ret_size, Err *err);
 /* A whole document; RESOURCE_EXHAUSTED beyond max. */
-int blobs_read(Blobs *b, const char *ns, Arena *a, const char *digest, size_t max, char **ret, size_t *ret_len,
-               Err *err);
+int blobs_read(Blobs *b, const char *ns, Arena *a, const char *digest, size_t max, char **ret,
+               size_t *ret_len, Err *err);
 
 typedef struct IngestSpec {
         MetaCaller who;
@@ -50,8 +53,8 @@ typedef struct IngestSpec {
         int64_t total;        /* 0 when unknown */
 } IngestSpec;
 
-/* ALREADY_EXISTS if the namespace has expected (the lease holds it then), UNAVAILABLE while the ref is somebody else's,
- * NOT_FOUND "lease does not exist". */
+/* ALREADY_EXISTS if the namespace has expected (the lease holds it then), UNAVAILABLE while the ref
+ * is somebody else's, NOT_FOUND "lease does not exist". */
 int ingest_open(Blobs *b, const IngestSpec *spec, Arena *a, Ingest **ret, Err *err);
 Ingest *ingest_close(Ingest *in); /* the ingest stays; takes NULL, returns NULL */
 int ingest_write(Ingest *in, const void *data, size_t n, Err *err);
@@ -69,20 +72,22 @@ typedef struct IngestCommit {
         size_t n_labels;
 } IngestCommit;
 
-/* Durable when it returns. ALREADY_EXISTS if the namespace has the blob (nothing but the lease changes then),
- * FAILED_PRECONDITION for a wrong size or digest, INVALID_ARGUMENT for a label. *ret_digest also with ALREADY_EXISTS.
- * Only close is legal afterwards. */
+/* Durable when it returns. ALREADY_EXISTS if the namespace has the blob (nothing but the lease
+ * changes then), FAILED_PRECONDITION for a wrong size or digest, INVALID_ARGUMENT for a label.
+ * *ret_digest also with ALREADY_EXISTS. Only close is legal afterwards. */
 int ingest_commit(Ingest *in, Arena *a, const IngestCommit *what, Digest *ret_digest, Err *err);
 
 /* Open or left behind. NOT_FOUND "reference R: not found". */
-int ingests_status(Blobs *b, const char *ns, Arena *a, const char *ref, Content__Status **ret, Err *err);
+int ingests_status(Blobs *b, const char *ns, Arena *a, const char *ref, Content__Status **ret,
+                   Err *err);
 int ingests_list(Blobs *b, const char *ns, Arena *a, const char *const *filters, size_t n_filters,
                  Content__Status ***ret, size_t *ret_n, Err *err);
 int ingests_abort(Blobs *b, const MetaCaller *who, Arena *a, const char *ref, Err *err);
 
 /* One document at once: open, write, commit. An existing one is success. */
-int blobs_put(Blobs *b, const MetaCaller *who, Arena *a, const char *ref, const void *data, size_t n,
-              Content__Info__LabelsEntry **labels, size_t n_labels, Digest *ret, Err *err);
+int blobs_put(Blobs *b, const MetaCaller *who, Arena *a, const char *ref, const void *data,
+              size_t n, Content__Info__LabelsEntry **labels, size_t n_labels, Digest *ret,
+              Err *err);
 
 DEFINE_CLEANUP(Blobs *, blobs_free)
 DEFINE_CLEANUP(Ingest *, ingest_close)

@@ -68,9 +68,11 @@ static const char *published(Fixture *f)
         while (subscription_next(f->events, &e, &f->err) == 1) {
                 ProtobufCMessage *m;
 
-                if (message_unpack(&f->a, &types__envelope__descriptor, e->data, e->n, &m, &f->err) < 0)
+                if (message_unpack(&f->a, &types__envelope__descriptor, e->data, e->n, &m,
+                                   &f->err) < 0)
                         abort();
-                text = arena_printf(&f->a, "%s%s%s:%s", text, *text ? " " : "", ((Types__Envelope *)(void *)m)->namespace_,
+                text = arena_printf(&f->a, "%s%s%s:%s", text, *text ? " " : "",
+                                    ((Types__Envelope *)(void *)m)->namespace_,
                                     ((Types__Envelope *)(void *)m)->topic);
                 event_bytes_unref(e);
         }
@@ -99,9 +101,11 @@ static int put(Fixture *f, const char *ns, const char *lease, const char *text)
         return r < 0 ? r : ingest_commit(in, &f->a, &commit, &d, &f->err);
 }
 
-static int open_expecting(Fixture *f, const char *ns, const char *ref, const char *expected, int64_t total, Ingest **ret)
+static int open_expecting(Fixture *f, const char *ns, const char *ref, const char *expected,
+                          int64_t total, Ingest **ret)
 {
-        IngestSpec spec = {.who = caller(ns, NULL), .ref = ref, .expected = expected, .total = total};
+        IngestSpec spec = {
+                .who = caller(ns, NULL), .ref = ref, .expected = expected, .total = total};
 
         return ingest_open(f->b, &spec, &f->a, ret, &f->err);
 }
@@ -118,7 +122,8 @@ static int on_disk(Fixture *f)
         ContentInfo i;
         Digest d;
 
-        return digest_parse(HELLO, &d, &f->err) == 0 && content_info(f->store, &d, &i, &f->err) == 0;
+        return digest_parse(HELLO, &d, &f->err) == 0 &&
+               content_info(f->store, &d, &i, &f->err) == 0;
 }
 
 static int drop(Fixture *f, const char *ns, const char *digest)
@@ -156,7 +161,8 @@ static size_t n_leased(Fixture *f, const char *ns, const char *id)
         Leases__Resource **v;
         size_t n = 0;
 
-        if (meta_begin_ro(f->m, &txn, &f->a, &f->err) < 0 || leases_list_resources(&txn, ns, id, &v, &n) < 0)
+        if (meta_begin_ro(f->m, &txn, &f->a, &f->err) < 0 ||
+            leases_list_resources(&txn, ns, id, &v, &n) < 0)
                 abort();
         return n;
 }
@@ -249,7 +255,8 @@ TEST(shared_ingest_written_to_becomes_a_real_one)
         CHECK(ingest_write(in, "!", 1, &f.err) == 0);
         CHECK_INT(ingest_offset(in), 6);
         CHECK(ingest_commit(in, &f.a, &commit, &d, &f.err) == 0);
-        CHECK_STR(d.text, "sha256:ce06092fb948d9ffac7d1a376e404b26b7575bcc11ee05a4615fef4fec3a308b");
+        CHECK_STR(d.text,
+                  "sha256:ce06092fb948d9ffac7d1a376e404b26b7575bcc11ee05a4615fef4fec3a308b");
 }
 
 TEST(isolated_policy_wants_the_bytes)
@@ -257,7 +264,8 @@ TEST(isolated_policy_wants_the_bytes)
         Fixture f CLEANUP(fixture_done) = {};
         Ingest *in CLEANUP(ingest_closep) = NULL;
         Namespaces__Namespace ns = NAMESPACES__NAMESPACE__INIT;
-        Namespaces__Namespace__LabelsEntry entry = NAMESPACES__NAMESPACE__LABELS_ENTRY__INIT, *entries = &entry;
+        Namespaces__Namespace__LabelsEntry entry = NAMESPACES__NAMESPACE__LABELS_ENTRY__INIT,
+                                           *entries = &entry;
         MetaTxn txn CLEANUP(meta_txn_end) = {};
 
         fixture_open(&f, 1);
@@ -283,7 +291,8 @@ TEST(commit_checks_size_digest_and_labels)
         Fixture f CLEANUP(fixture_done) = {};
         Ingest *in CLEANUP(ingest_closep) = NULL;
         Content__Info__LabelsEntry label = CONTENT__INFO__LABELS_ENTRY__INIT, *labels = &label;
-        IngestCommit size = {.size = 6}, digest = {.expected = "nonsense"}, labelled = {.labels = &labels, .n_labels = 1};
+        IngestCommit size = {.size = 6}, digest = {.expected = "nonsense"},
+                     labelled = {.labels = &labels, .n_labels = 1};
         Content__Status *st;
         Digest d;
 
@@ -293,7 +302,8 @@ TEST(commit_checks_size_digest_and_labels)
         CHECK(ingest_commit(in, &f.a, &size, &d, &f.err) == -FAILED_PRECONDITION);
         CHECK_STR(f.err.msg, "\"r\" failed size validation: 5 != 6: failed precondition");
         CHECK(ingest_commit(in, &f.a, &digest, &d, &f.err) == -FAILED_PRECONDITION);
-        CHECK_STR(f.err.msg, "unexpected commit digest " HELLO ", expected nonsense: failed precondition");
+        CHECK_STR(f.err.msg,
+                  "unexpected commit digest " HELLO ", expected nonsense: failed precondition");
         label.key = "k";
         label.value = arena_alloc(&f.a, 5000);
         memset((char *)label.value, 'x', 4999);
@@ -333,7 +343,8 @@ TEST(update_changes_labels_only)
 {
         Fixture f CLEANUP(fixture_done) = {};
         Content__Info given = CONTENT__INFO__INIT, *got;
-        Content__Info__LabelsEntry one = CONTENT__INFO__LABELS_ENTRY__INIT, two = one, *labels[] = {&one, &two};
+        Content__Info__LabelsEntry one = CONTENT__INFO__LABELS_ENTRY__INIT, two = one,
+                                   *labels[] = {&one, &two};
         static const char *const size[] = {"size"}, *const just_k[] = {"labels.k"};
 
         fixture_open(&f, 0);
@@ -346,7 +357,8 @@ TEST(update_changes_labels_only)
         two.key = "l";
         two.value = "w";
         CHECK(blobs_update(f.b, "a", &f.a, &given, size, 1, &got, &f.err) == -INVALID_ARGUMENT);
-        CHECK_STR(f.err.msg, "cannot update \"size\" field on content info \"" HELLO "\": invalid argument");
+        CHECK_STR(f.err.msg,
+                  "cannot update \"size\" field on content info \"" HELLO "\": invalid argument");
         CHECK(blobs_update(f.b, "a", &f.a, &given, just_k, 1, &got, &f.err) == 0);
         CHECK_INT(got->n_labels, 1);
         CHECK(blobs_update(f.b, "a", &f.a, &given, NULL, 0, &got, &f.err) == 0);
@@ -369,8 +381,8 @@ static int count(void *ctx, DbVal stored)
 TEST(list_filters_by_digest_and_label)
 {
         Fixture f CLEANUP(fixture_done) = {};
-        static const char *const by_digest[] = {"digest==" HELLO}, *const by_label[] = {"labels.k==v"},
-                *const bad[] = {"digest="};
+        static const char *const by_digest[] = {"digest==" HELLO},
+                                 *const by_label[] = {"labels.k==v"}, *const bad[] = {"digest="};
         MetaCaller who = caller("a", NULL);
         Content__Info__LabelsEntry label = CONTENT__INFO__LABELS_ENTRY__INIT, *labels = &label;
         Digest d;

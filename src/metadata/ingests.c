@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Ingests of a namespace: its refs over the store's, "<namespace>/1/<ref>". An ingest has no record; its folder is all
- * there is of it until commit.
+ * Ingests of a namespace: its refs over the store's, "<namespace>/1/<ref>". An ingest has no
+ * record; its folder is all there is of it until commit.
  *
- * When the store has the expected blob already, from another namespace, and the policy lets this one see it, the
- * ingest is virtual: it pretends to be complete, pins the blob, and commit is a record. Whoever writes to it from
- * the start makes a real one of it.
+ * When the store has the expected blob already, from another namespace, and the policy lets this
+ * one see it, the ingest is virtual: it pretends to be complete, pins the blob, and commit is a
+ * record. Whoever writes to it from the start makes a real one of it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -106,7 +106,8 @@ static int check_lease(MetaTxn *txn, const MetaCaller *who, Err *err)
         number = meta_ns_find(txn, who->ns);
         if (number && db_get(&txn->db, db_key_name(db_key(&k, DB_LEASES, number), who->lease), &v))
                 return 0;
-        return meta_failed(txn) ? meta_failed(txn) : err_set(err, NOT_FOUND, "lease does not exist: not found");
+        return meta_failed(txn) ? meta_failed(txn)
+                                : err_set(err, NOT_FOUND, "lease does not exist: not found");
 }
 
 /* The namespace has it: the lease holds it, so that it stays as long as the caller needs it. */
@@ -174,7 +175,8 @@ int ingest_open(Blobs *b, const IngestSpec *spec, Arena *a, Ingest **ret, Err *e
         int share, r;
 
         if (strlen(spec->ref) > LIMIT_REF)
-                return err_set(err, INVALID_ARGUMENT, "reference is longer than %d bytes: invalid argument", LIMIT_REF);
+                return err_set(err, INVALID_ARGUMENT,
+                               "reference is longer than %d bytes: invalid argument", LIMIT_REF);
         r = look(spec, b, a, &share, err);
         if (r < 0)
                 return r;
@@ -295,7 +297,8 @@ int ingest_exists(Ingest *in, Arena *a, const char *digest, int *ret, Err *err)
 /* ---- commit ---- */
 
 /* The blob stands and is pinned: the record makes it this namespace's. */
-static int record(Ingest *in, Arena *a, const IngestCommit *what, const Digest *d, int64_t size, Err *err)
+static int record(Ingest *in, Arena *a, const IngestCommit *what, const Digest *d, int64_t size,
+                  Err *err)
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};
         Content__Info *info = message_make(a, content__info);
@@ -325,7 +328,8 @@ static int record(Ingest *in, Arena *a, const IngestCommit *what, const Digest *
 
 static int wrong_digest(const Digest *got, const char *expected, Err *err)
 {
-        return err_set(err, FAILED_PRECONDITION, "unexpected commit digest %s, expected %s: failed precondition", got->text,
+        return err_set(err, FAILED_PRECONDITION,
+                       "unexpected commit digest %s, expected %s: failed precondition", got->text,
                        expected);
 }
 
@@ -346,7 +350,8 @@ static int commit_bytes(Ingest *in, const IngestCommit *what, Digest *ret, Err *
                 content_writer_digest(in->w, &now);
                 return wrong_digest(&now, what->expected, err);
         }
-        return content_writer_commit(in->w, 0, str_empty(what->expected) ? NULL : &expected, ret, err);
+        return content_writer_commit(in->w, 0, str_empty(what->expected) ? NULL : &expected, ret,
+                                     err);
 }
 
 int ingest_commit(Ingest *in, Arena *a, const IngestCommit *what, Digest *ret_digest, Err *err)
@@ -361,8 +366,8 @@ int ingest_commit(Ingest *in, Arena *a, const IngestCommit *what, Digest *ret_di
                 return r;
         if (what->size != 0 && what->size != size)
                 return err_set(err, FAILED_PRECONDITION,
-                               "\"%s\" failed size validation: %lld != %lld: failed precondition", in->ref,
-                               (long long)size, (long long)what->size);
+                               "\"%s\" failed size validation: %lld != %lld: failed precondition",
+                               in->ref, (long long)size, (long long)what->size);
         r = commit_bytes(in, what, &d, err);
         if (r < 0)
                 return r;
@@ -406,7 +411,8 @@ static int no_such_ref(const char *ref, Err *err)
         return err_set(err, NOT_FOUND, "reference %s: not found", ref);
 }
 
-int ingests_status(Blobs *b, const char *ns, Arena *a, const char *ref, Content__Status **ret, Err *err)
+int ingests_status(Blobs *b, const char *ns, Arena *a, const char *ref, Content__Status **ret,
+                   Err *err)
 {
         ContentStatus st;
         int r;
@@ -426,8 +432,8 @@ static const char *status_field(void *ctx, const char *const *path, size_t n)
         return n == 1 && str_eq(path[0], "ref") ? st->ref : NULL;
 }
 
-int ingests_list(Blobs *b, const char *ns, Arena *a, const char *const *filters, size_t n_filters, Content__Status ***ret,
-                 size_t *ret_n, Err *err)
+int ingests_list(Blobs *b, const char *ns, Arena *a, const char *const *filters, size_t n_filters,
+                 Content__Status ***ret, size_t *ret_n, Err *err)
 {
         Filter *filter CLEANUP(filter_freep) = NULL;
         Content__Status **out;

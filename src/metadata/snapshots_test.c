@@ -64,9 +64,11 @@ static const char *published(Fixture *f)
         while (subscription_next(f->events, &e, &f->err) == 1) {
                 ProtobufCMessage *m;
 
-                if (message_unpack(&f->a, &types__envelope__descriptor, e->data, e->n, &m, &f->err) < 0)
+                if (message_unpack(&f->a, &types__envelope__descriptor, e->data, e->n, &m,
+                                   &f->err) < 0)
                         abort();
-                text = arena_printf(&f->a, "%s%s%s", text, *text ? " " : "", ((Types__Envelope *)(void *)m)->topic);
+                text = arena_printf(&f->a, "%s%s%s", text, *text ? " " : "",
+                                    ((Types__Envelope *)(void *)m)->topic);
                 event_bytes_unref(e);
         }
         return text;
@@ -82,11 +84,12 @@ static Snapshots__Info__LabelsEntry **label(Fixture *f, const char *key, const c
         return v;
 }
 
-static int make_labelled(Fixture *f, const char *lease, SnapshotKind kind, const char *key, const char *parent,
-                         const char *label_key, const char *label_value)
+static int make_labelled(Fixture *f, const char *lease, SnapshotKind kind, const char *key,
+                         const char *parent, const char *label_key, const char *label_value)
 {
         MetaCaller who = {.ns = "n", .lease = lease};
-        SnapshotsPrepare what = {.snapshotter = "native", .kind = kind, .key = key, .parent = parent};
+        SnapshotsPrepare what = {
+                .snapshotter = "native", .kind = kind, .key = key, .parent = parent};
         MountList l;
 
         if (label_key) {
@@ -101,10 +104,12 @@ static int make(Fixture *f, SnapshotKind kind, const char *key, const char *pare
         return make_labelled(f, NULL, kind, key, parent, NULL, NULL);
 }
 
-static int commit_as(Fixture *f, const char *lease, const char *name, const char *key, const char *parent)
+static int commit_as(Fixture *f, const char *lease, const char *name, const char *key,
+                     const char *parent)
 {
         MetaCaller who = {.ns = "n", .lease = lease};
-        SnapshotsCommit what = {.snapshotter = "native", .name = name, .key = key, .parent = parent};
+        SnapshotsCommit what = {
+                .snapshotter = "native", .name = name, .key = key, .parent = parent};
 
         return snapshots_commit(f->s, &who, &f->a, &what, &f->err);
 }
@@ -160,7 +165,8 @@ static const char *leased(Fixture *f, const char *id)
         Leases__Resource **v;
         size_t n = 0;
 
-        if (meta_begin_ro(f->m, &txn, &f->a, &f->err) < 0 || leases_list_resources(&txn, "n", id, &v, &n) < 0)
+        if (meta_begin_ro(f->m, &txn, &f->a, &f->err) < 0 ||
+            leases_list_resources(&txn, "n", id, &v, &n) < 0)
                 abort();
         for (size_t i = 0; i < n; i++)
                 text = arena_printf(&f->a, "%s%s%s:%s", text, i ? " " : "", v[i]->type, v[i]->id);
@@ -189,7 +195,8 @@ TEST(snapshot_from_prepare_to_remove)
         CHECK_STR(f.err.msg, "cannot remove snapshot with child: failed precondition");
         CHECK(drop(&f, "v") == 0 && drop(&f, "c") == 0);
         CHECK_STR(names(&f, "n", NULL), "");
-        CHECK_STR(published(&f), "/snapshot/prepare /snapshot/commit /snapshot/remove /snapshot/remove");
+        CHECK_STR(published(&f),
+                  "/snapshot/prepare /snapshot/commit /snapshot/remove /snapshot/remove");
 }
 
 TEST(errors_name_the_clients_key_or_the_backends)
@@ -238,11 +245,12 @@ TEST(target_label_finds_what_was_unpacked_already)
         CHECK(make_lease(&f, "l") == 0);
         CHECK(make(&f, SNAPSHOT_ACTIVE, "a", "") == 0);
         CHECK(commit_as(&f, NULL, "chain", "a", "") == 0);
-        CHECK(make_labelled(&f, "l", SNAPSHOT_ACTIVE, "extract", "", "containerd.io/snapshot.ref", "chain") ==
-              -ALREADY_EXISTS);
+        CHECK(make_labelled(&f, "l", SNAPSHOT_ACTIVE, "extract", "", "containerd.io/snapshot.ref",
+                            "chain") == -ALREADY_EXISTS);
         CHECK_STR(f.err.msg, "target snapshot \"chain\": already exists");
         CHECK_STR(leased(&f, "l"), "snapshots/native:chain");
-        CHECK(make_labelled(&f, NULL, SNAPSHOT_ACTIVE, "extract", "", "containerd.io/snapshot.ref", "other") == 0);
+        CHECK(make_labelled(&f, NULL, SNAPSHOT_ACTIVE, "extract", "", "containerd.io/snapshot.ref",
+                            "other") == 0);
 }
 
 TEST(lease_follows_from_key_to_name)
@@ -281,7 +289,8 @@ TEST(labels_and_filters)
         static const char *const kind[] = {"kind"}, *const just_x[] = {"labels.x"};
 
         fixture_open(&f);
-        CHECK(make_labelled(&f, NULL, SNAPSHOT_ACTIVE, "a", "", "containerd.io/snapshot/x", "1") == 0);
+        CHECK(make_labelled(&f, NULL, SNAPSHOT_ACTIVE, "a", "", "containerd.io/snapshot/x", "1") ==
+              0);
         CHECK(commit_as(&f, NULL, "c", "a", "") == 0);
         CHECK_INT(stat_of(&f, "c")->n_labels, 0);
         CHECK(make_labelled(&f, NULL, SNAPSHOT_ACTIVE, "b", "c", "x", "1") == 0);
@@ -294,7 +303,8 @@ TEST(labels_and_filters)
         given.name = "b";
         given.labels = label(&f, "containerd.io/snapshot/y", "2");
         given.n_labels = 1;
-        CHECK(snapshots_update(f.s, "n", &f.a, "native", &given, kind, 1, &got, &f.err) == -INVALID_ARGUMENT);
+        CHECK(snapshots_update(f.s, "n", &f.a, "native", &given, kind, 1, &got, &f.err) ==
+              -INVALID_ARGUMENT);
         CHECK_STR(f.err.msg, "cannot update \"kind\" field on snapshot \"b\": invalid argument");
         CHECK(snapshots_update(f.s, "n", &f.a, "native", &given, just_x, 1, &got, &f.err) == 0);
         CHECK_INT(got->n_labels, 0);
@@ -305,14 +315,16 @@ TEST(labels_and_filters)
         CHECK(snapshots_update(f.s, "n", &f.a, "native", &given, NULL, 0, &got, &f.err) == 0);
         CHECK_INT(got->n_labels, 0);
         given.name = "";
-        CHECK(snapshots_update(f.s, "n", &f.a, "native", &given, NULL, 0, &got, &f.err) == -INVALID_ARGUMENT);
+        CHECK(snapshots_update(f.s, "n", &f.a, "native", &given, NULL, 0, &got, &f.err) ==
+              -INVALID_ARGUMENT);
 }
 
 static int life(Fixture *f)
 {
         int r;
 
-        if ((r = make(f, SNAPSHOT_ACTIVE, "a", "")) < 0 || (r = commit_as(f, NULL, "c", "a", "")) < 0 ||
+        if ((r = make(f, SNAPSHOT_ACTIVE, "a", "")) < 0 ||
+            (r = commit_as(f, NULL, "c", "a", "")) < 0 ||
             (r = make(f, SNAPSHOT_ACTIVE, "b", "c")) < 0 || (r = drop(f, "b")) < 0)
                 return r;
         return drop(f, "c");
@@ -321,9 +333,10 @@ static int life(Fixture *f)
 TEST(snapshot_changes_are_all_or_nothing)
 {
         for (int nth = 1; nth < 1000; nth++) {
-                static const char *const steps[] = {"", "/snapshot/prepare", "/snapshot/prepare /snapshot/commit",
-                                                    "/snapshot/prepare /snapshot/commit /snapshot/prepare",
-                                                    "/snapshot/prepare /snapshot/commit /snapshot/prepare /snapshot/remove"};
+                static const char *const steps[] = {
+                        "", "/snapshot/prepare", "/snapshot/prepare /snapshot/commit",
+                        "/snapshot/prepare /snapshot/commit /snapshot/prepare",
+                        "/snapshot/prepare /snapshot/commit /snapshot/prepare /snapshot/remove"};
                 static const char *const left[] = {"", "a", "c", "b c", "c"};
                 Fixture f CLEANUP(fixture_done) = {};
                 const char *events, *is;
@@ -348,6 +361,7 @@ TEST(snapshot_changes_are_all_or_nothing)
                 for (size_t i = 0; i < ARRAY_LEN(steps); i++)
                         ok |= str_eq(events, steps[i]) && str_eq(is, left[i]);
                 if (!ok)
-                        test_fail(__FILE__, __LINE__, "step %d: events \"%s\", left \"%s\"", nth, events, is);
+                        test_fail(__FILE__, __LINE__, "step %d: events \"%s\", left \"%s\"", nth,
+                                  events, is);
         }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Loop devices that free themselves (autoclear) when the last mount is gone. Somebody else may take the device that
- * the kernel has just offered; then we ask for the next one.
+ * Loop devices that free themselves (autoclear) when the last mount is gone. Somebody else may take
+ * the device that the kernel has just offered; then we ask for the next one.
  */
 #include <errno.h>
 #include <fcntl.h>

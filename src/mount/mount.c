@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Mounting with mount(2): first call, then for a read-only bind a second one, because the kernel ignores flags when it
- * binds. The new mount API is used only where it alone can do it (identity maps): a string parameter of fsconfig(2) is
- * at most 255 bytes, too short for lowerdirs.
+ * Mounting with mount(2): first call, then for a read-only bind a second one, because the kernel
+ * ignores flags when it binds. The new mount API is used only where it alone can do it (identity
+ * maps): a string parameter of fsconfig(2) is at most 255 bytes, too short for lowerdirs.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,8 +23,10 @@ static int call_mount(const char *source, const char *target, const char *type, 
                       const char *data, Err *err)
 {
         if (fault_hit() || mount(source, target, type, flags, data) < 0)
-                return err_sys(err, errno, "mount source: \"%s\", target: \"%s\", fstype: %s, flags: %lu, data: \"%.200s\"",
-                               source ? source : "", target, type ? type : "", flags, data);
+                return err_sys(
+                        err, errno,
+                        "mount source: \"%s\", target: \"%s\", fstype: %s, flags: %lu, data: \"%.200s\"",
+                        source ? source : "", target, type ? type : "", flags, data);
         return 0;
 }
 
@@ -48,8 +50,8 @@ static int call_mount_at(const char *dir, const char *source, const char *target
         return r;
 }
 
-static int mount_data(Arena *a, const Mount *m, const MountFlags *f, const char *source, const char *target,
-                      Err *err)
+static int mount_data(Arena *a, const Mount *m, const MountFlags *f, const char *source,
+                      const char *target, Err *err)
 {
         size_t page = (size_t)sysconf(_SC_PAGESIZE);
         const char *dir = NULL;
@@ -62,8 +64,9 @@ static int mount_data(Arena *a, const Mount *m, const MountFlags *f, const char 
                 target = absolute;
         }
         if (strlen(data) >= page)
-                return err_set(err, INVALID_ARGUMENT, "mount options are too long: %zu bytes, at most %zu",
-                               strlen(data), page - 1);
+                return err_set(err, INVALID_ARGUMENT,
+                               "mount options are too long: %zu bytes, at most %zu", strlen(data),
+                               page - 1);
         if (dir)
                 return call_mount_at(dir, source, target, m->type, f->flags, data, err);
         return call_mount(source, target, m->type, f->flags, data, err);
@@ -85,7 +88,8 @@ static int do_mount(const Mount *m, const char *target, Err *err)
         if (str_empty(m->type))
                 return err_set(err, INVALID_ARGUMENT, "mount of \"%s\" has no type", source);
         if (strchr(m->type, '/') || str_starts(m->type, "fuse.") || str_starts(m->type, "fuse3."))
-                return err_set(err, UNIMPLEMENTED, "mount type \"%s\" needs a mount helper", m->type);
+                return err_set(err, UNIMPLEMENTED, "mount type \"%s\" needs a mount helper",
+                               m->type);
         if (f.uidmap || f.gidmap)
                 return err_set(err, UNIMPLEMENTED, "mount of \"%s\": uidmap and gidmap", source);
         if (f.loop) {

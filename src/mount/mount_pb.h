@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between Mount and the wire's containerd.types.Mount; header-only, so that src/mount itself needs no protobuf. */
+/* Between Mount and the wire's containerd.types.Mount; header-only, so that src/mount itself needs
+ * no protobuf. */
 #pragma once
 
 #include "api/containerd/types/types.pb-c.h"

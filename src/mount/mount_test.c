@@ -39,7 +39,10 @@ static int own_mounts(void)
         static int state;
 
         if (!state)
-                state = unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 ? 1 : -1;
+                state = unshare(CLONE_NEWNS) == 0 &&
+                                        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0
+                                ? 1
+                                : -1;
         if (state < 0)
                 test_skip("needs CAP_SYS_ADMIN");
         return state > 0;
@@ -70,15 +73,16 @@ static int has_file(const char *dir, const char *name)
         return faccessat(fd, name, F_OK, 0) == 0;
 }
 
-#define OPTIONS(...)                                                                               \
-        .options = (const char *const[]){__VA_ARGS__},                                             \
+#define OPTIONS(...)                                   \
+        .options = (const char *const[]){__VA_ARGS__}, \
         .n_options = sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *)
 
 TEST(options_become_flags_and_data)
 {
         Fixture f CLEANUP(fixture_done) = {};
         Mount m = {.type = "overlay",
-                   OPTIONS("ro", "nosuid", "suid", "rbind", "index=off", "rprivate", "loop", "uidmap=0:1:2", "", "noatime")};
+                   OPTIONS("ro", "nosuid", "suid", "rbind", "index=off", "rprivate", "loop",
+                           "uidmap=0:1:2", "", "noatime")};
         MountFlags flags;
 
         fixture_init(&f);
@@ -111,7 +115,8 @@ TEST(overlay_pack_makes_lowerdirs_relative)
         char *data = NULL;
 
         arena_init(&a, SIZE_MAX);
-        overlay_pack(&a, "workdir=/s/9/work,lowerdir=/s/12/fs:/s/1/fs:/s/123/fs,index=off", &dir, &data);
+        overlay_pack(&a, "workdir=/s/9/work,lowerdir=/s/12/fs:/s/1/fs:/s/123/fs,index=off", &dir,
+                     &data);
         CHECK_STR(dir, "/s");
         CHECK_STR(data, "workdir=/s/9/work,lowerdir=12/fs:1/fs:123/fs,index=off");
         overlay_pack(&a, "lowerdir=/a/x\\:y:/a/z", &dir, &data);
@@ -136,7 +141,8 @@ TEST(overlay_pack_makes_lowerdirs_relative)
 TEST(readonly_turns_the_upperdir_into_a_lowerdir)
 {
         Arena a CLEANUP(arena_done);
-        Mount m[] = {{.type = "overlay", OPTIONS("workdir=/w", "upperdir=/u", "lowerdir=/a:/b", "index=off")},
+        Mount m[] = {{.type = "overlay",
+                      OPTIONS("workdir=/w", "upperdir=/u", "lowerdir=/a:/b", "index=off")},
                      {.type = "bind", .source = "/x", OPTIONS("rw", "rbind")}};
         MountList l;
 
@@ -153,8 +159,9 @@ TEST(readonly_turns_the_upperdir_into_a_lowerdir)
 TEST(mountinfo_is_parsed_and_unescaped)
 {
         Arena a CLEANUP(arena_done);
-        char text[] = "36 35 98:0 /mnt1 /mnt\\0402 rw,noatime shared:1 master:2 - ext3 /dev/root rw,errors=continue\n"
-                      "37 36 0:5 / / rw - tmpfs  rw\n";
+        char text[] =
+                "36 35 98:0 /mnt1 /mnt\\0402 rw,noatime shared:1 master:2 - ext3 /dev/root rw,errors=continue\n"
+                "37 36 0:5 / / rw - tmpfs  rw\n";
         MountInfo *m;
         size_t n;
         Err err;
@@ -175,8 +182,13 @@ TEST(mountinfo_is_parsed_and_unescaped)
 
 TEST(mountinfo_refuses_what_it_cannot_read)
 {
-        static const char *const bad[] = {"x\n", "36 35 98:0 / / rw\n", "36 35 98:0 / / rw shared:1\n", "36 35 980 / / rw - a b c\n",
-                                          "36 35 98:0 / / rw - a b\n", " \n", "36 35 98:0 / / rw - \n"};
+        static const char *const bad[] = {"x\n",
+                                          "36 35 98:0 / / rw\n",
+                                          "36 35 98:0 / / rw shared:1\n",
+                                          "36 35 980 / / rw - a b c\n",
+                                          "36 35 98:0 / / rw - a b\n",
+                                          " \n",
+                                          "36 35 98:0 / / rw - \n"};
 
         for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
                 Arena a CLEANUP(arena_done);
@@ -298,14 +310,17 @@ TEST(overlay_with_more_lowerdirs_than_a_page_holds)
         work = make_dir(&f, "a-rather-long-name-for-a-folder/work");
         lower = arena_strdup(&f.a, "lowerdir=");
         for (int i = 0; i < 120; i++) {
-                const char *dir = make_dir(&f, arena_printf(&f.a, "a-rather-long-name-for-a-folder/%d", i));
+                const char *dir =
+                        make_dir(&f, arena_printf(&f.a, "a-rather-long-name-for-a-folder/%d", i));
 
                 make_file(dir, arena_printf(&f.a, "f%d", i), "x");
                 lower = arena_printf(&f.a, "%s%s%s", lower, i ? ":" : "", dir);
         }
         CHECK(strlen(lower) > 4096);
-        m = (Mount){.type = "overlay", .source = "overlay",
-                    OPTIONS(arena_printf(&f.a, "workdir=%s", work), arena_printf(&f.a, "upperdir=%s", upper), lower)};
+        m = (Mount){.type = "overlay",
+                    .source = "overlay",
+                    OPTIONS(arena_printf(&f.a, "workdir=%s", work),
+                            arena_printf(&f.a, "upperdir=%s", upper), lower)};
         CHECK(getcwd(cwd, sizeof(cwd)));
         if (mount_one(&m, dst, &f.err) < 0) {
                 test_fail(__FILE__, __LINE__, "%s", f.err.msg);

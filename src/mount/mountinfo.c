@@ -2,7 +2,8 @@
 /*
  * One line is
  *         36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
- * with any number of optional fields before the dash, and blanks, tabs, newlines and backslashes as \040 and so on.
+ * with any number of optional fields before the dash, and blanks, tabs, newlines and backslashes as
+ * \040 and so on.
  */
 #include "mount/mountinfo.h"
 
@@ -69,8 +70,8 @@ static int parse_line(Arena *a, char *line, MountInfo *ret)
         m.type = next_field(&pos);
         m.source = next_field(&pos);
         m.super_options = next_field(&pos);
-        if (!m.super_options || sscanf(f[0], "%d", &m.id) != 1 || sscanf(f[1], "%d", &m.parent) != 1 ||
-            sscanf(f[2], "%u:%u", &m.major, &m.minor) != 2)
+        if (!m.super_options || sscanf(f[0], "%d", &m.id) != 1 ||
+            sscanf(f[1], "%d", &m.parent) != 1 || sscanf(f[2], "%u:%u", &m.major, &m.minor) != 2)
                 return -1;
         m.root = unescape(f[3]);
         m.point = unescape(f[4]);
@@ -97,7 +98,8 @@ int mountinfo_parse(Arena *a, char *text, MountInfo **ret, size_t *ret_n, Err *e
                 if (!*line)
                         continue;
                 if (parse_line(a, line, &v[n]) < 0)
-                        return err_set(err, INVALID_ARGUMENT, "mountinfo line %zu cannot be read", n + 1);
+                        return err_set(err, INVALID_ARGUMENT, "mountinfo line %zu cannot be read",
+                                       n + 1);
                 n++;
         }
         *ret = v;
@@ -110,7 +112,8 @@ int mountinfo_read(Arena *a, const char *path, MountInfo **ret, size_t *ret_n, E
         char *text;
         int r;
 
-        r = file_read(a, AT_FDCWD, path ? path : "/proc/self/mountinfo", MOUNTINFO_MAX, &text, NULL, err);
+        r = file_read(a, AT_FDCWD, path ? path : "/proc/self/mountinfo", MOUNTINFO_MAX, &text, NULL,
+                      err);
         if (r < 0)
                 return r;
         return mountinfo_parse(a, text, ret, ret_n, err);

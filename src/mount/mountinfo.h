@@ -8,10 +8,10 @@
 typedef struct MountInfo {
         int id, parent;
         unsigned major, minor;
-        const char *root;        /* of the mount within its file system */
+        const char *root; /* of the mount within its file system */
         const char *point;
-        const char *options;     /* per mount */
-        const char *optional;    /* "shared:1 master:2", "" for none */
+        const char *options;  /* per mount */
+        const char *optional; /* "shared:1 master:2", "" for none */
         const char *type;
         const char *source;
         const char *super_options;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Option words. The table is fstab's, as containerd has it: propagation words are not in it and go to the file
- * system like any unknown word. Order among the words that are left is kept, overlay cares.
+ * Option words. The table is fstab's, as containerd has it: propagation words are not in it and go
+ * to the file system like any unknown word. Order among the words that are left is kept, overlay
+ * cares.
  */
 #include <sys/mount.h>
 #include "mount/mount_priv.h"
@@ -73,7 +74,8 @@ int mount_parse_options(Arena *a, const Mount *m, MountFlags *ret, Err *err)
                 } else if (str_starts(o, "gidmap=")) {
                         f.gidmap = o + strlen("gidmap=");
                 } else if (str_starts(o, "X-containerd.")) {
-                        return err_set(err, INVALID_ARGUMENT, "mount option \"%s\" is for a mount handler", o);
+                        return err_set(err, INVALID_ARGUMENT,
+                                       "mount option \"%s\" is for a mount handler", o);
                 } else {
                         if (p != f.data)
                                 *p++ = ',';
@@ -94,7 +96,8 @@ const char *mount_option(const Mount *m, const char *name)
         return NULL;
 }
 
-/* An overlay for reading is its upperdir on top of its lowerdirs; without workdir the kernel makes it read-only. */
+/* An overlay for reading is its upperdir on top of its lowerdirs; without workdir the kernel makes
+ * it read-only. */
 static void overlay_readonly(Arena *a, const Mount *m, Mount *ret, const char **options)
 {
         const char *upper = mount_option(m, "upperdir");
@@ -127,7 +130,8 @@ MountList mount_readonly(Arena *a, const Mount *mounts, size_t n)
                         continue;
                 }
                 for (size_t j = 0; j < mounts[i].n_options; j++)
-                        if (!str_eq(mounts[i].options[j], "rw") && !str_eq(mounts[i].options[j], "ro"))
+                        if (!str_eq(mounts[i].options[j], "rw") &&
+                            !str_eq(mounts[i].options[j], "ro"))
                                 options[k++] = mounts[i].options[j];
                 options[k++] = "ro";
                 l.v[i].n_options = k;

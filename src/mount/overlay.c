@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Packing of overlay options. mount(2) takes one page of them, and an image of some 60 layers with absolute paths is
- * longer than that. The lower folders of one snapshotter share a parent, so names relative to it take a tenth.
+ * Packing of overlay options. mount(2) takes one page of them, and an image of some 60 layers with
+ * absolute paths is longer than that. The lower folders of one snapshotter share a parent, so names
+ * relative to it take a tenth.
  */
 #include "mount/mount_priv.h"
 

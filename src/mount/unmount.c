@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Unmounting. umount(2) tells by EINVAL that nothing is mounted, which ends a loop over stacked mounts. A busy mount is
- * tried again for a short while: a process that has just ended may still hold it.
+ * Unmounting. umount(2) tells by EINVAL that nothing is mounted, which ends a loop over stacked
+ * mounts. A busy mount is tried again for a short while: a process that has just ended may still
+ * hold it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +38,8 @@ int unmount_all(const char *target, int flags, Err *err)
                         return 0;
                 return err_sys(err, errno, "unmount %s", target);
         }
-        return err_set(err, FAILED_PRECONDITION, "unmount %s: more than %d mounts", target, STACK_LIMIT);
+        return err_set(err, FAILED_PRECONDITION, "unmount %s: more than %d mounts", target,
+                       STACK_LIMIT);
 }
 
 static int is_below(const char *path, const char *dir)
@@ -93,5 +95,6 @@ int mount_is_point(const char *path)
 
         if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_TYPE, &st) < 0)
                 return 0;
-        return (st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) && (st.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+        return (st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
+               (st.stx_attributes & STATX_ATTR_MOUNT_ROOT);
 }

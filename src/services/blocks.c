@@ -67,7 +67,7 @@ void blocks_close(Call *c)
 
         if (!b)
                 return;
-        VEC_FOREACH(block, &b->full)
+        VEC_FOREACH (block, &b->full)
                 free(block->bytes);
         VEC_DONE(&b->full);
         str_done(&b->out.bytes);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A list as a stream: records are encoded into messages of a hundred while the database is open, and sent one a step
- * when it is closed again. For a method with server streaming whose response has the records as one repeated field:
+ * A list as a stream: records are encoded into messages of a hundred while the database is open,
+ * and sent one a step when it is closed again. For a method with server streaming whose response
+ * has the records as one repeated field:
  *
- *         c->state = blocks_new(1);                      message: then list with blocks_add as MetaListFn, and
- *         blocks_end(c->state);
- *         blocks_writable, blocks_close                  as the steps of RpcStreamOps
+ *         c->state = blocks_new(1);                      message: then list with blocks_add as
+ * MetaListFn, and blocks_end(c->state); blocks_writable, blocks_close                  as the steps
+ * of RpcStreamOps
  */
 #pragma once
 

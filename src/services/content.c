@@ -50,7 +50,7 @@ static int update(Call *c, const Content__UpdateRequest *req, Content__UpdateRes
                             req->update_mask ? req->update_mask->n_paths : 0, &rsp->info, c->err);
 }
 
-static int delete(Call *c, const Content__DeleteContentRequest *req, void *rsp)
+static int delete (Call *c, const Content__DeleteContentRequest *req, void *rsp)
 {
         MetaCaller who;
         int r;
@@ -73,7 +73,8 @@ static int status(Call *c, const Content__StatusRequest *req, Content__StatusRes
         return r < 0 ? err_wrap(c->err, "could not get status for ref \"%s\"", req->ref) : 0;
 }
 
-static int list_statuses(Call *c, const Content__ListStatusesRequest *req, Content__ListStatusesResponse *rsp)
+static int list_statuses(Call *c, const Content__ListStatusesRequest *req,
+                         Content__ListStatusesResponse *rsp)
 {
         MetaCaller who;
         int r;
@@ -81,8 +82,8 @@ static int list_statuses(Call *c, const Content__ListStatusesRequest *req, Conte
         r = content_caller(c, &who);
         if (r < 0)
                 return r;
-        return ingests_list(c->ctx, who.ns, c->arena, (const char *const *)req->filters, req->n_filters,
-                            &rsp->statuses, &rsp->n_statuses, c->err);
+        return ingests_list(c->ctx, who.ns, c->arena, (const char *const *)req->filters,
+                            req->n_filters, &rsp->statuses, &rsp->n_statuses, c->err);
 }
 
 static int abort_ingest(Call *c, const Content__AbortRequest *req, void *rsp)
@@ -97,16 +98,17 @@ static int abort_ingest(Call *c, const Content__AbortRequest *req, void *rsp)
 static const RpcMethod methods[] = {
         RPC_UNARY_METHOD("Info", info, content__info_request, content__info_response),
         RPC_UNARY_METHOD("Update", update, content__update_request, content__update_response),
-        RPC_STREAM_METHOD("List", &content_list_ops, content__list_content_request, content__list_content_response,
-                          RPC_SERVER_STREAMS),
-        RPC_UNARY_METHOD("Delete", delete, content__delete_content_request, google__protobuf__empty),
-        RPC_STREAM_METHOD("Read", &content_read_ops, content__read_content_request, content__read_content_response,
-                          RPC_SERVER_STREAMS),
+        RPC_STREAM_METHOD("List", &content_list_ops, content__list_content_request,
+                          content__list_content_response, RPC_SERVER_STREAMS),
+        RPC_UNARY_METHOD("Delete", delete, content__delete_content_request,
+                         google__protobuf__empty),
+        RPC_STREAM_METHOD("Read", &content_read_ops, content__read_content_request,
+                          content__read_content_response, RPC_SERVER_STREAMS),
         RPC_UNARY_METHOD("Status", status, content__status_request, content__status_response),
         RPC_UNARY_METHOD("ListStatuses", list_statuses, content__list_statuses_request,
                          content__list_statuses_response),
-        RPC_STREAM_METHOD("Write", &content_write_ops, content__write_content_request, content__write_content_response,
-                          RPC_CLIENT_STREAMS | RPC_SERVER_STREAMS),
+        RPC_STREAM_METHOD("Write", &content_write_ops, content__write_content_request,
+                          content__write_content_response, RPC_CLIENT_STREAMS | RPC_SERVER_STREAMS),
         RPC_UNARY_METHOD("Abort", abort_ingest, content__abort_request, google__protobuf__empty),
 };
 

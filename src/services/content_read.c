@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Content.Read and Content.List: streams to the client. One message a step: what is not sent yet is on disk (Read) or
- * encoded once (List), so a slow reader costs one message.
+ * Content.Read and Content.List: streams to the client. One message a step: what is not sent yet is
+ * on disk (Read) or encoded once (List), so a slow reader costs one message.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -41,12 +41,16 @@ static int read_message(Call *c, const void *msg)
         if (r < 0)
                 return r;
         if (offset > size)
-                return err_set(c->err, OUT_OF_RANGE, "read past object length %llu bytes", (unsigned long long)size);
+                return err_set(c->err, OUT_OF_RANGE, "read past object length %llu bytes",
+                               (unsigned long long)size);
         c->state = rd = mem_new(Reader);
         rd->fd = TAKE_FD(fd);
         rd->start = offset;
-        rd->end = req->size > 0 && (uint64_t)req->size < size - offset ? offset + (uint64_t)req->size : size;
-        posix_fadvise(rd->fd, (off_t)rd->start, (off_t)(rd->end - rd->start), POSIX_FADV_SEQUENTIAL);
+        rd->end = req->size > 0 && (uint64_t)req->size < size - offset
+                          ? offset + (uint64_t)req->size
+                          : size;
+        posix_fadvise(rd->fd, (off_t)rd->start, (off_t)(rd->end - rd->start),
+                      POSIX_FADV_SEQUENTIAL);
         return RPC_MORE;
 }
 
@@ -127,8 +131,8 @@ static int list_message(Call *c, const void *msg)
         if (r < 0)
                 return r;
         c->state = blocks_new(1);
-        r = blobs_list(c->ctx, who.ns, c->arena, (const char *const *)req->filters, req->n_filters, blocks_add,
-                       c->state, c->err);
+        r = blobs_list(c->ctx, who.ns, c->arena, (const char *const *)req->filters, req->n_filters,
+                       blocks_add, c->state, c->err);
         blocks_end(c->state);
         return r < 0 ? r : RPC_MORE;
 }

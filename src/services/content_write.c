@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Content.Write: a conversation, one answer for each message, until a commit or the client ends it. The first message
- * names the ref; total and expected of any message hold for the rest of the session. A client that goes away leaves its
- * ingest, and may resume it.
+ * Content.Write: a conversation, one answer for each message, until a commit or the client ends it.
+ * The first message names the ref; total and expected of any message hold for the rest of the
+ * session. A client that goes away leaves its ingest, and may resume it.
  */
 #include "api/google/protobuf/timestamp.pb-c.h"
 #include "base/mem.h"
@@ -40,7 +40,8 @@ static void write_close(Call *c)
 
 static int start(Call *c, Writer *w, const Content__WriteContentRequest *req)
 {
-        IngestSpec spec = {.who = w->who, .ref = req->ref, .expected = req->expected, .total = req->total};
+        IngestSpec spec = {
+                .who = w->who, .ref = req->ref, .expected = req->expected, .total = req->total};
 
         if (!*req->ref)
                 return err_set(c->err, INVALID_ARGUMENT, "first message must have a reference");
@@ -48,7 +49,8 @@ static int start(Call *c, Writer *w, const Content__WriteContentRequest *req)
         return ingest_open(c->ctx, &spec, c->step, &w->in, c->err);
 }
 
-/* The namespace may have got the blob since the last message. Then the ingest is of no use to anybody. */
+/* The namespace may have got the blob since the last message. Then the ingest is of no use to
+ * anybody. */
 static int check_expected(Call *c, Writer *w, const Content__WriteContentRequest *req)
 {
         int exists, r;
@@ -72,10 +74,12 @@ static int write_data(Call *c, Writer *w, const Content__WriteContentRequest *re
         int r;
 
         if (req->offset > 0 && req->offset != offset)
-                return err_set(c->err, OUT_OF_RANGE, "write @%lld must occur at current offset %lld",
+                return err_set(c->err, OUT_OF_RANGE,
+                               "write @%lld must occur at current offset %lld",
                                (long long)req->offset, (long long)offset);
         if (req->offset < 0)
-                return err_set(c->err, INVALID_ARGUMENT, "write at negative offset %lld: invalid argument",
+                return err_set(c->err, INVALID_ARGUMENT,
+                               "write at negative offset %lld: invalid argument",
                                (long long)req->offset);
         if (req->offset == 0 && offset > 0) {
                 r = ingest_truncate(w->in, c->err);
@@ -97,7 +101,8 @@ static int commit(Call *c, Writer *w, const Content__WriteContentRequest *req, D
         return ingest_commit(w->in, c->step, &what, ret, c->err);
 }
 
-static int answer(Call *c, Writer *w, const Content__WriteContentRequest *req, int64_t offset, const Digest *d)
+static int answer(Call *c, Writer *w, const Content__WriteContentRequest *req, int64_t offset,
+                  const Digest *d)
 {
         Content__WriteContentResponse rsp = CONTENT__WRITE_CONTENT_RESPONSE__INIT;
 

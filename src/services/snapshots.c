@@ -34,7 +34,8 @@ static int prepare_any(Call *c, const SnapshotsPrepare *what, Types__Mount ***re
         return r;
 }
 
-static int prepare(Call *c, const Snapshots__PrepareSnapshotRequest *req, Snapshots__PrepareSnapshotResponse *rsp)
+static int prepare(Call *c, const Snapshots__PrepareSnapshotRequest *req,
+                   Snapshots__PrepareSnapshotResponse *rsp)
 {
         SnapshotsPrepare what = {
                 .kind = SNAPSHOT_ACTIVE,
@@ -48,7 +49,8 @@ static int prepare(Call *c, const Snapshots__PrepareSnapshotRequest *req, Snapsh
         return prepare_any(c, &what, &rsp->mounts, &rsp->n_mounts);
 }
 
-static int view(Call *c, const Snapshots__ViewSnapshotRequest *req, Snapshots__ViewSnapshotResponse *rsp)
+static int view(Call *c, const Snapshots__ViewSnapshotRequest *req,
+                Snapshots__ViewSnapshotResponse *rsp)
 {
         SnapshotsPrepare what = {
                 .kind = SNAPSHOT_VIEW,
@@ -70,7 +72,8 @@ static int mounts(Call *c, const Snapshots__MountsRequest *req, Snapshots__Mount
 
         r = caller(c, &who);
         if (r == 0)
-                r = snapshots_mounts(c->ctx, who.ns, c->arena, req->snapshotter, req->key, &l, c->err);
+                r = snapshots_mounts(c->ctx, who.ns, c->arena, req->snapshotter, req->key, &l,
+                                     c->err);
         if (r == 0)
                 answer_mounts(c, &l, &rsp->mounts, &rsp->n_mounts);
         return r;
@@ -99,19 +102,24 @@ static int remove_snapshot(Call *c, const Snapshots__RemoveSnapshotRequest *req,
         int r;
 
         r = caller(c, &who);
-        return r < 0 ? r : snapshots_remove(c->ctx, &who, c->arena, req->snapshotter, req->key, c->err);
+        return r < 0 ? r
+                     : snapshots_remove(c->ctx, &who, c->arena, req->snapshotter, req->key, c->err);
 }
 
-static int stat_snapshot(Call *c, const Snapshots__StatSnapshotRequest *req, Snapshots__StatSnapshotResponse *rsp)
+static int stat_snapshot(Call *c, const Snapshots__StatSnapshotRequest *req,
+                         Snapshots__StatSnapshotResponse *rsp)
 {
         MetaCaller who;
         int r;
 
         r = caller(c, &who);
-        return r < 0 ? r : snapshots_stat(c->ctx, who.ns, c->arena, req->snapshotter, req->key, &rsp->info, c->err);
+        return r < 0 ? r
+                     : snapshots_stat(c->ctx, who.ns, c->arena, req->snapshotter, req->key,
+                                      &rsp->info, c->err);
 }
 
-static int update(Call *c, const Snapshots__UpdateSnapshotRequest *req, Snapshots__UpdateSnapshotResponse *rsp)
+static int update(Call *c, const Snapshots__UpdateSnapshotRequest *req,
+                  Snapshots__UpdateSnapshotResponse *rsp)
 {
         MetaCaller who;
         int r;
@@ -121,9 +129,10 @@ static int update(Call *c, const Snapshots__UpdateSnapshotRequest *req, Snapshot
                 return r;
         if (!req->info)
                 return err_set(c->err, INVALID_ARGUMENT, "info is required: invalid argument");
-        return snapshots_update(c->ctx, who.ns, c->arena, req->snapshotter, req->info,
-                                req->update_mask ? (const char *const *)req->update_mask->paths : NULL,
-                                req->update_mask ? req->update_mask->n_paths : 0, &rsp->info, c->err);
+        return snapshots_update(
+                c->ctx, who.ns, c->arena, req->snapshotter, req->info,
+                req->update_mask ? (const char *const *)req->update_mask->paths : NULL,
+                req->update_mask ? req->update_mask->n_paths : 0, &rsp->info, c->err);
 }
 
 static int usage(Call *c, const Snapshots__UsageRequest *req, Snapshots__UsageResponse *rsp)
@@ -134,7 +143,8 @@ static int usage(Call *c, const Snapshots__UsageRequest *req, Snapshots__UsageRe
 
         r = caller(c, &who);
         if (r == 0)
-                r = snapshots_usage(c->ctx, who.ns, c->arena, req->snapshotter, req->key, &u, c->err);
+                r = snapshots_usage(c->ctx, who.ns, c->arena, req->snapshotter, req->key, &u,
+                                    c->err);
         if (r < 0)
                 return r;
         rsp->size = u.size;
@@ -151,9 +161,10 @@ static int cleanup(Call *c, const Snapshots__CleanupRequest *req, void *rsp)
         if (r < 0)
                 return r;
         if (!snapshots_find(c->ctx, req->snapshotter))
-                return err_set(c->err, INVALID_ARGUMENT, "snapshotter not loaded: %s: invalid argument",
-                               req->snapshotter);
-        return err_set(c->err, UNIMPLEMENTED, "snapshotter does not implement Cleanup method: not implemented");
+                return err_set(c->err, INVALID_ARGUMENT,
+                               "snapshotter not loaded: %s: invalid argument", req->snapshotter);
+        return err_set(c->err, UNIMPLEMENTED,
+                       "snapshotter does not implement Cleanup method: not implemented");
 }
 
 static int list_add(void *ctx, const Snapshots__Info *info, Err *err)
@@ -176,8 +187,8 @@ static int list_message(Call *c, const void *msg)
         if (r < 0)
                 return r;
         c->state = blocks_new(1);
-        r = snapshots_list(c->ctx, who.ns, req->snapshotter, (const char *const *)req->filters, req->n_filters,
-                           list_add, c->state, c->err);
+        r = snapshots_list(c->ctx, who.ns, req->snapshotter, (const char *const *)req->filters,
+                           req->n_filters, list_add, c->state, c->err);
         blocks_end(c->state);
         return r < 0 ? r : RPC_MORE;
 }
@@ -189,17 +200,24 @@ static const RpcStreamOps list_ops = {
 };
 
 static const RpcMethod methods[] = {
-        RPC_UNARY_METHOD("Prepare", prepare, snapshots__prepare_snapshot_request, snapshots__prepare_snapshot_response),
-        RPC_UNARY_METHOD("View", view, snapshots__view_snapshot_request, snapshots__view_snapshot_response),
+        RPC_UNARY_METHOD("Prepare", prepare, snapshots__prepare_snapshot_request,
+                         snapshots__prepare_snapshot_response),
+        RPC_UNARY_METHOD("View", view, snapshots__view_snapshot_request,
+                         snapshots__view_snapshot_response),
         RPC_UNARY_METHOD("Mounts", mounts, snapshots__mounts_request, snapshots__mounts_response),
-        RPC_UNARY_METHOD("Commit", commit, snapshots__commit_snapshot_request, google__protobuf__empty),
-        RPC_UNARY_METHOD("Remove", remove_snapshot, snapshots__remove_snapshot_request, google__protobuf__empty),
-        RPC_UNARY_METHOD("Stat", stat_snapshot, snapshots__stat_snapshot_request, snapshots__stat_snapshot_response),
-        RPC_UNARY_METHOD("Update", update, snapshots__update_snapshot_request, snapshots__update_snapshot_response),
-        RPC_STREAM_METHOD("List", &list_ops, snapshots__list_snapshots_request, snapshots__list_snapshots_response,
-                          RPC_SERVER_STREAMS),
+        RPC_UNARY_METHOD("Commit", commit, snapshots__commit_snapshot_request,
+                         google__protobuf__empty),
+        RPC_UNARY_METHOD("Remove", remove_snapshot, snapshots__remove_snapshot_request,
+                         google__protobuf__empty),
+        RPC_UNARY_METHOD("Stat", stat_snapshot, snapshots__stat_snapshot_request,
+                         snapshots__stat_snapshot_response),
+        RPC_UNARY_METHOD("Update", update, snapshots__update_snapshot_request,
+                         snapshots__update_snapshot_response),
+        RPC_STREAM_METHOD("List", &list_ops, snapshots__list_snapshots_request,
+                          snapshots__list_snapshots_response, RPC_SERVER_STREAMS),
         RPC_UNARY_METHOD("Usage", usage, snapshots__usage_request, snapshots__usage_response),
         RPC_UNARY_METHOD("Cleanup", cleanup, snapshots__cleanup_request, google__protobuf__empty),
 };
 
-const RpcService snapshots_service = RPC_SERVICE("containerd.services.snapshots.v1.Snapshots", methods);
+const RpcService snapshots_service =
+        RPC_SERVICE("containerd.services.snapshots.v1.Snapshots", methods);

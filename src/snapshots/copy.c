@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Copying a tree as it stands: the walk goes through the source, a stack of open folders follows in the target. A folder
- * gets its attributes when everything is in it, because writing changes its times. Within one entry the order is owner,
- * extended attributes, mode, times: chown clears file capabilities and set-user-id, writing sets the times.
+ * Copying a tree as it stands: the walk goes through the source, a stack of open folders follows in
+ * the target. A folder gets its attributes when everything is in it, because writing changes its
+ * times. Within one entry the order is owner, extended attributes, mode, times: chown clears file
+ * capabilities and set-user-id, writing sets the times.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +32,7 @@ static void copy_done(Copy *c)
 {
         while (c->n_dirs > 0)
                 fd_close(c->dirs[--c->n_dirs]);
-        MAP_FOREACH(slot, &c->links)
+        MAP_FOREACH (slot, &c->links)
                 free(slot->value);
         map_done(&c->links);
 }
@@ -43,7 +44,9 @@ static int copy_xattrs(const char *from, const char *to, const char *path, Err *
         ssize_t n = listxattr(from, NULL, 0);
 
         if (n <= 0)
-                return n == 0 || errno == ENOTSUP ? 0 : err_sys(err, errno, "list attributes of %s", path);
+                return n == 0 || errno == ENOTSUP
+                               ? 0
+                               : err_sys(err, errno, "list attributes of %s", path);
         names = mem_alloc((size_t)n + 1);
         n = listxattr(from, names, (size_t)n);
         if (n < 0)
@@ -60,7 +63,8 @@ static int copy_xattrs(const char *from, const char *to, const char *path, Err *
         return 0;
 }
 
-/* O_PATH handles, seen through /proc, reach symlinks and devices alike without following or opening them. */
+/* O_PATH handles, seen through /proc, reach symlinks and devices alike without following or opening
+ * them. */
 static int copy_attributes(int from, int to, const struct stat *st, const char *path, Err *err)
 {
         struct timespec times[2] = {st->st_atim, st->st_mtim};
@@ -109,7 +113,8 @@ static int link_again(Copy *c, const TreeEntry *e, int dir, Err *err)
 
         if (e->st->st_nlink < 2)
                 return 0;
-        snprintf(key, sizeof(key), "%llx:%llx", (unsigned long long)e->st->st_dev, (unsigned long long)e->st->st_ino);
+        snprintf(key, sizeof(key), "%llx:%llx", (unsigned long long)e->st->st_dev,
+                 (unsigned long long)e->st->st_ino);
         first = map_find(&c->links, key);
         if (!first) {
                 map_put(&c->links, key, mem_strdup(e->path));
@@ -132,12 +137,15 @@ static int make_file(const TreeEntry *e, int dir, Err *err)
                 if (n < 0)
                         return err_sys(err, errno, "read link %s", e->path);
                 target[n] = 0;
-                return symlinkat(target, dir, e->name) < 0 ? err_sys(err, errno, "create %s", e->path) : 0;
+                return symlinkat(target, dir, e->name) < 0
+                               ? err_sys(err, errno, "create %s", e->path)
+                               : 0;
         }
         if (S_ISREG(e->st->st_mode)) {
-                int in CLEANUP(cleanup_fd) = openat(e->dirfd, e->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-                int out CLEANUP(cleanup_fd) =
-                        openat(dir, e->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+                int in CLEANUP(cleanup_fd) =
+                        openat(e->dirfd, e->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+                int out CLEANUP(cleanup_fd) = openat(
+                        dir, e->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
                 if (in < 0 || out < 0)
                         return err_sys(err, errno, "%s %s", in < 0 ? "open" : "create", e->path);
@@ -172,8 +180,10 @@ static int copy_entry(void *ctx, const TreeEntry *e, Err *err)
                 if (fault_hit() || mkdirat(dir, e->name, 0700) < 0)
                         return err_sys(err, errno, "mkdir %s", e->path);
                 if (c->n_dirs > TREE_DEPTH_MAX)
-                        return err_set(err, RESOURCE_EXHAUSTED, "folders are nested more than %d deep", TREE_DEPTH_MAX);
-                c->dirs[c->n_dirs] = openat(dir, e->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                        return err_set(err, RESOURCE_EXHAUSTED,
+                                       "folders are nested more than %d deep", TREE_DEPTH_MAX);
+                c->dirs[c->n_dirs] =
+                        openat(dir, e->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
                 if (c->dirs[c->n_dirs] < 0)
                         return err_sys(err, errno, "open %s", e->path);
                 c->n_dirs++;

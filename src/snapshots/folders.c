@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Snapshots as folders. Ids come from a counter in memory that starts above every id in the database and on disk, so
- * the folder is made before the transaction that records it, and never inside it. A folder without a record is what a
- * crash or a failed change has left: it is deleted at start. A record without a folder cannot be, because removal
- * goes the other way round: record first, then the folder is renamed to rm-<id> and a background thread deletes it.
+ * Snapshots as folders. Ids come from a counter in memory that starts above every id in the
+ * database and on disk, so the folder is made before the transaction that records it, and never
+ * inside it. A folder without a record is what a crash or a failed change has left: it is deleted
+ * at start. A record without a folder cannot be, because removal goes the other way round: record
+ * first, then the folder is renamed to rm-<id> and a background thread deletes it.
  *
- * A change reads what it needs in a transaction of its own, works on disk, and looks again when it is recorded: an id
- * names one snapshot for ever, so comparing ids is enough.
+ * A change reads what it needs in a transaction of its own, works on disk, and looks again when it
+ * is recorded: an id names one snapshot for ever, so comparing ids is enough.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -73,8 +74,8 @@ static void trash_delete(void *arg)
         Err err;
 
         if (path_remove_tree(t->fs->dir, t->name, &err) < 0)
-                log_warn("a removed snapshot's folder stays until the next start", "snapshotter", t->fs->base.name,
-                         "folder", t->name, "error", err.msg);
+                log_warn("a removed snapshot's folder stays until the next start", "snapshotter",
+                         t->fs->base.name, "folder", t->name, "error", err.msg);
         free(t);
 }
 
@@ -152,8 +153,8 @@ static int key_exists(const char *key, Err *err)
 }
 
 /* The parent must be committed; commit says it in other words and another class than prepare. */
-static int check_parent(DbTxn *txn, Arena *a, FolderSnapshotter *fs, const char *parent, ChangeKind what,
-                        uint64_t *ret_id, Err *err)
+static int check_parent(DbTxn *txn, Arena *a, FolderSnapshotter *fs, const char *parent,
+                        ChangeKind what, uint64_t *ret_id, Err *err)
 {
         Record *rec;
 
@@ -164,12 +165,16 @@ static int check_parent(DbTxn *txn, Arena *a, FolderSnapshotter *fs, const char 
         if (txn->failed)
                 return txn->failed;
         if (!rec)
-                return err_set(err, NOT_FOUND, "parent snapshot %s does not exist: not found", parent);
+                return err_set(err, NOT_FOUND, "parent snapshot %s does not exist: not found",
+                               parent);
         if (rec->kind != SNAPSHOTS__KIND__COMMITTED)
-                return what == COMMIT ? err_set(err, FAILED_PRECONDITION,
-                                                "parent \"%s\" is not committed: failed precondition", parent)
-                                      : err_set(err, INVALID_ARGUMENT,
-                                                "parent \"%s\" is not committed snapshot: invalid argument", parent);
+                return what == COMMIT
+                               ? err_set(err, FAILED_PRECONDITION,
+                                         "parent \"%s\" is not committed: failed precondition",
+                                         parent)
+                               : err_set(err, INVALID_ARGUMENT,
+                                         "parent \"%s\" is not committed snapshot: invalid argument",
+                                         parent);
         *ret_id = rec->id;
         return 0;
 }
@@ -186,8 +191,8 @@ static int prepare_look(FolderSnapshotter *fs, FolderChange *ch, DbTxn *txn, Err
         r = check_parent(txn, &ch->arena, fs, ch->parent, PREPARE, &ch->parent_id, err);
         if (r < 0)
                 return r;
-        return record_chain(txn, &ch->arena, fs->base.name, ch->parent, (uint64_t **)(void *)&ch->folder.chain,
-                            &ch->folder.n_chain, err);
+        return record_chain(txn, &ch->arena, fs->base.name, ch->parent,
+                            (uint64_t **)(void *)&ch->folder.chain, &ch->folder.n_chain, err);
 }
 
 static int make_folder(FolderSnapshotter *fs, FolderChange *ch, Err *err)
@@ -235,8 +240,8 @@ static int not_there(const char *key, Err *err)
         return err_set(err, NOT_FOUND, "snapshot %s does not exist: not found", key);
 }
 
-/* Opens the data of a snapshot. An active one whose folder is gone has just been removed; a view that never had one is
- * told as containerd tells it. */
+/* Opens the data of a snapshot. An active one whose folder is gone has just been removed; a view
+ * that never had one is told as containerd tells it. */
 static int open_data(FolderSnapshotter *fs, const Record *rec, int *ret, Err *err)
 {
         char name[NAME_BYTES + 8];
@@ -251,7 +256,8 @@ static int open_data(FolderSnapshotter *fs, const Record *rec, int *ret, Err *er
                 return not_there(rec->key, err);
         if (str_eq(fs->fops->data, "."))
                 id_name(rec->id, name);
-        return err_set(err, UNKNOWN, "lstat %s/snapshots/%s: no such file or directory", fs->base.root, name);
+        return err_set(err, UNKNOWN, "lstat %s/snapshots/%s: no such file or directory",
+                       fs->base.root, name);
 }
 
 static int data_usage(FolderSnapshotter *fs, const Record *rec, SnapshotUsage *ret, Err *err)
@@ -273,7 +279,8 @@ static int commit_look(FolderSnapshotter *fs, FolderChange *ch, DbTxn *txn, Err 
         if (!ch->old)
                 return not_there(ch->key, err);
         if (taken)
-                return err_set(err, ALREADY_EXISTS, "committed snapshot %s: already exists", ch->name);
+                return err_set(err, ALREADY_EXISTS, "committed snapshot %s: already exists",
+                               ch->name);
         ch->folder.id = ch->old->id;
         if (*ch->old->parent)
                 ch->parent = ch->old->parent;
@@ -299,9 +306,10 @@ static int commit(Snapshotter *sn, const SnapshotSpec *spec, SnapshotChange **re
         if (r < 0)
                 return r;
         if (ch->old->kind != SNAPSHOTS__KIND__ACTIVE)
-                return err_set(err, FAILED_PRECONDITION,
-                               "failed to commit snapshot %s: snapshot \"%s\" is not active: failed precondition", ch->key,
-                               ch->key);
+                return err_set(
+                        err, FAILED_PRECONDITION,
+                        "failed to commit snapshot %s: snapshot \"%s\" is not active: failed precondition",
+                        ch->key, ch->key);
         r = tree_usage(dir, &ch->usage, err);
         if (r == 0)
                 r = tree_sync(dir, ch->usage.inodes, err);
@@ -331,7 +339,8 @@ static int record_prepare(FolderSnapshotter *fs, FolderChange *ch, DbTxn *txn, E
         if (r < 0)
                 return r;
         if (parent_id != ch->parent_id)
-                return err_set(err, UNAVAILABLE, "parent snapshot %s has changed: unavailable", ch->parent);
+                return err_set(err, UNAVAILABLE, "parent snapshot %s has changed: unavailable",
+                               ch->parent);
         rec->key = ch->key;
         rec->id = ch->folder.id;
         rec->kind = (Snapshots__Kind)ch->folder.kind;
@@ -353,9 +362,11 @@ static int record_commit(FolderSnapshotter *fs, FolderChange *ch, DbTxn *txn, Er
         if (!rec || rec->id != ch->folder.id)
                 return not_there(ch->key, err);
         if (rec->kind != SNAPSHOTS__KIND__ACTIVE)
-                return err_set(err, FAILED_PRECONDITION, "snapshot \"%s\" is not active: failed precondition", ch->key);
+                return err_set(err, FAILED_PRECONDITION,
+                               "snapshot \"%s\" is not active: failed precondition", ch->key);
         if (record_get(txn, &ch->arena, fs->base.name, ch->name, err))
-                return err_set(err, ALREADY_EXISTS, "committed snapshot %s: already exists", ch->name);
+                return err_set(err, ALREADY_EXISTS, "committed snapshot %s: already exists",
+                               ch->name);
         r = check_parent(txn, &ch->arena, fs, ch->parent, COMMIT, &parent_id, err);
         if (r < 0)
                 return r;
@@ -380,7 +391,8 @@ static int record_remove(FolderSnapshotter *fs, FolderChange *ch, DbTxn *txn, Er
         if (!ch->old)
                 return not_there(ch->key, err);
         if (record_has_children(txn, fs->base.name, ch->key))
-                return err_set(err, FAILED_PRECONDITION, "cannot remove snapshot with child: failed precondition");
+                return err_set(err, FAILED_PRECONDITION,
+                               "cannot remove snapshot with child: failed precondition");
         ch->folder.id = ch->old->id;
         record_del(txn, fs->base.name, ch->old);
         return txn->failed;
@@ -393,7 +405,8 @@ static int change_record(SnapshotChange *base, DbTxn *txn, Err *err)
 
         if (ch->what == PREPARE)
                 return record_prepare(fs, ch, txn, err);
-        return ch->what == COMMIT ? record_commit(fs, ch, txn, err) : record_remove(fs, ch, txn, err);
+        return ch->what == COMMIT ? record_commit(fs, ch, txn, err)
+                                  : record_remove(fs, ch, txn, err);
 }
 
 static void change_done(SnapshotChange *base)
@@ -419,7 +432,8 @@ static int change_mounts(const SnapshotChange *base, Arena *a, MountList *ret, E
 
 /* ---- reading ---- */
 
-static void add_upperdir_label(FolderSnapshotter *fs, Arena *a, const Record *rec, SnapshotInfo *info)
+static void add_upperdir_label(FolderSnapshotter *fs, Arena *a, const Record *rec,
+                               SnapshotInfo *info)
 {
         SnapshotLabel *labels = arena_array(a, SnapshotLabel, info->n_labels + 1);
 
@@ -427,7 +441,8 @@ static void add_upperdir_label(FolderSnapshotter *fs, Arena *a, const Record *re
                 labels[i] = info->labels[i];
         labels[info->n_labels++] = (SnapshotLabel){
                 .key = LABEL_UPPERDIR,
-                .value = arena_printf(a, "%s/snapshots/%" PRIu64 "/%s", fs->base.root, rec->id, fs->fops->data),
+                .value = arena_printf(a, "%s/snapshots/%" PRIu64 "/%s", fs->base.root, rec->id,
+                                      fs->fops->data),
         };
         info->labels = labels;
 }
@@ -439,7 +454,8 @@ static void info_of(FolderSnapshotter *fs, Arena *a, const Record *rec, Snapshot
                 add_upperdir_label(fs, a, rec, ret);
 }
 
-static int stat_snapshot(Snapshotter *sn, DbTxn *txn, Arena *a, const char *key, SnapshotInfo *ret, Err *err)
+static int stat_snapshot(Snapshotter *sn, DbTxn *txn, Arena *a, const char *key, SnapshotInfo *ret,
+                         Err *err)
 {
         Record *rec = record_get(txn, a, sn->name, key, err);
 
@@ -483,7 +499,8 @@ static int mounts(Snapshotter *sn, DbTxn *txn, Arena *a, const char *key, MountL
         return 0;
 }
 
-static int update(Snapshotter *sn, DbTxn *txn, const char *key, const SnapshotLabel *labels, size_t n, Err *err)
+static int update(Snapshotter *sn, DbTxn *txn, const char *key, const SnapshotLabel *labels,
+                  size_t n, Err *err)
 {
         Arena a CLEANUP(arena_done);
         Record *rec;
@@ -516,8 +533,8 @@ static int walk_record(void *arg, const Record *rec)
         return w->fn(w->ctx, &info);
 }
 
-static int walk(Snapshotter *sn, DbTxn *txn, Arena *a, int (*fn)(void *ctx, const SnapshotInfo *info), void *ctx,
-                Err *err)
+static int walk(Snapshotter *sn, DbTxn *txn, Arena *a,
+                int (*fn)(void *ctx, const SnapshotInfo *info), void *ctx, Err *err)
 {
         WalkAdaptor w = {.fs = folder_snapshotter(sn), .arena = a, .fn = fn, .ctx = ctx};
 
@@ -640,7 +657,8 @@ static int sweep(FolderSnapshotter *fs, const Known *k, Err *err)
 
                 if (str_to_u64(e->d_name, &id) == 0) {
                         fs->last_id = MAX(fs->last_id, id);
-                        if (k->ids.n > 0 && bsearch(&id, k->ids.v, k->ids.n, sizeof(id), compare_ids))
+                        if (k->ids.n > 0 &&
+                            bsearch(&id, k->ids.v, k->ids.n, sizeof(id), compare_ids))
                                 continue;
                         trash(fs, e->d_name, 0);
                 } else if (str_starts(e->d_name, "rm-") && strlen(e->d_name) < NAME_BYTES) {
@@ -651,7 +669,8 @@ static int sweep(FolderSnapshotter *fs, const Known *k, Err *err)
         return 0;
 }
 
-int folders_open(FolderSnapshotter *fs, const char *name, DbEnv *env, const char *root, Snapshotter **ret, Err *err)
+int folders_open(FolderSnapshotter *fs, const char *name, DbEnv *env, const char *root,
+                 Snapshotter **ret, Err *err)
 {
         Snapshotter *sn CLEANUP(snapshotter_freep) = &fs->base;
         char *path CLEANUP(cleanup_free) = mem_printf("%s/snapshots", root);

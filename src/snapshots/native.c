@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * native: a snapshot's folder is the whole tree, copied from its parent when it is made. Works on any file system. A view
- * with a parent shows the parent's folder and has none of its own.
+ * native: a snapshot's folder is the whole tree, copied from its parent when it is made. Works on
+ * any file system. A view with a parent shows the parent's folder and has none of its own.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +26,8 @@ static int fill(FolderSnapshotter *fs, const Folder *f, int dir, Err *err)
         if (f->n_chain == 0)
                 return 0;
         snprintf(name, sizeof(name), "%" PRIu64, f->chain[0]);
-        from = fault_hit() ? -1 : openat(fs->dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        from = fault_hit() ? -1
+                           : openat(fs->dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (from < 0)
                 return err_sys(err, errno, "open %s/snapshots/%s", fs->base.root, name);
         return tree_copy(from, dir, err) < 0 ? err_wrap(err, "copying of parent") : 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * overlayfs: a snapshot's folder holds fs, what it adds to its parents, and for an active one work, overlay's own. The
- * mounts, their options and the order of these are containerd's, because clients show and compare them.
- * https://docs.kernel.org/filesystems/overlayfs.html
+ * overlayfs: a snapshot's folder holds fs, what it adds to its parents, and for an active one work,
+ * overlay's own. The mounts, their options and the order of these are containerd's, because clients
+ * show and compare them. https://docs.kernel.org/filesystems/overlayfs.html
  */
 #include <dirent.h>
 #include <errno.h>
@@ -71,10 +71,12 @@ static const char *find_label(const Folder *f, const char *key)
         return NULL;
 }
 
-/* The root folder of a container belongs to whom it belongs in the layer below, or to its mapped root. */
+/* The root folder of a container belongs to whom it belongs in the layer below, or to its mapped
+ * root. */
 static int own_like_parent(FolderSnapshotter *fs, const Folder *f, int data, Err *err)
 {
-        int64_t uid = root_of_map(find_label(f, LABEL_UIDMAP)), gid = root_of_map(find_label(f, LABEL_GIDMAP));
+        int64_t uid = root_of_map(find_label(f, LABEL_UIDMAP)),
+                gid = root_of_map(find_label(f, LABEL_GIDMAP));
 
         if ((uid < 0 || gid < 0) && f->n_chain > 0) {
                 char path[40];
@@ -89,7 +91,8 @@ static int own_like_parent(FolderSnapshotter *fs, const Folder *f, int data, Err
         if (uid < 0 || gid < 0 || (uid == (int64_t)geteuid() && gid == (int64_t)getegid()))
                 return 0;
         if (fault_hit() || fchown(data, (uid_t)uid, (gid_t)gid) < 0)
-                return err_sys(err, errno, "chown %s/snapshots/%" PRIu64 "/fs", fs->base.root, f->id);
+                return err_sys(err, errno, "chown %s/snapshots/%" PRIu64 "/fs", fs->base.root,
+                               f->id);
         return 0;
 }
 
@@ -126,7 +129,8 @@ static char *lowerdir(FolderSnapshotter *fs, Arena *a, const Folder *f)
         Str s CLEANUP(str_done) = {};
 
         for (size_t i = 0; i < f->n_chain; i++)
-                str_addf(&s, "%s%s/snapshots/%" PRIu64 "/fs", i ? ":" : "lowerdir=", fs->base.root, f->chain[i]);
+                str_addf(&s, "%s%s/snapshots/%" PRIu64 "/fs", i ? ":" : "lowerdir=", fs->base.root,
+                         f->chain[i]);
         return arena_strdup(a, str_get(&s));
 }
 
@@ -154,8 +158,10 @@ static void overlay_mounts(FolderSnapshotter *fs, const Folder *f, Arena *a, Mou
                 return;
         }
         if (f->kind == SNAPSHOT_ACTIVE) {
-                options[n++] = arena_printf(a, "workdir=%s/snapshots/%" PRIu64 "/work", fs->base.root, f->id);
-                options[n++] = arena_printf(a, "upperdir=%s/snapshots/%" PRIu64 "/fs", fs->base.root, f->id);
+                options[n++] = arena_printf(a, "workdir=%s/snapshots/%" PRIu64 "/work",
+                                            fs->base.root, f->id);
+                options[n++] = arena_printf(a, "upperdir=%s/snapshots/%" PRIu64 "/fs",
+                                            fs->base.root, f->id);
         }
         options[n++] = lowerdir(fs, a, f);
         for (size_t i = 0; i < o->n_options; i++)
@@ -188,7 +194,8 @@ static int in_user_namespace(void)
         return n == 3 && !(inside == 0 && outside == 0 && length == 4294967295ULL);
 }
 
-/* Whiteouts hide behind trusted.* attributes, which a user namespace may not set: there it is user.*, but for tmpfs. */
+/* Whiteouts hide behind trusted.* attributes, which a user namespace may not set: there it is
+ * user.*, but for tmpfs. */
 static int needs_userxattr(const char *root)
 {
         struct statfs st;
@@ -232,8 +239,10 @@ static int check_d_type(const char *dir, Err *err)
                 known &= e->d_type != DT_UNKNOWN;
         closedir(d);
         return known ? 0
-                     : err_set(err, UNIMPLEMENTED, "%s does not support d_type. If the backing filesystem is xfs, please "
-                               "reformat with ftype=1 to enable d_type support", dir);
+                     : err_set(err, UNIMPLEMENTED,
+                               "%s does not support d_type. If the backing filesystem is xfs, please "
+                               "reformat with ftype=1 to enable d_type support",
+                               dir);
 }
 
 static int try_mount(const char *dir, const Overlay *o, Err *err)
@@ -285,11 +294,13 @@ static int check_support(const char *root, const Overlay *o, Err *err)
         r = try_mount(dir, o, &why);
         path_remove_tree(AT_FDCWD, dir, &ignored);
         if (r < 0)
-                return err_set(err, UNIMPLEMENTED, "overlayfs cannot be used below %s: %.600s", root, why.msg);
+                return err_set(err, UNIMPLEMENTED, "overlayfs cannot be used below %s: %.600s",
+                               root, why.msg);
         return 0;
 }
 
-int overlayfs_open(DbEnv *env, const char *root, const OverlayfsOptions *options, Snapshotter **ret, Err *err)
+int overlayfs_open(DbEnv *env, const char *root, const OverlayfsOptions *options, Snapshotter **ret,
+                   Err *err)
 {
         FolderSnapshotter *fs = mem_new(FolderSnapshotter);
         int r;

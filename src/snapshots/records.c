@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A snapshotter's records in the database: DB_BACKEND by key, and DB_BACKEND_CHILDREN, an empty value for each child of
- * a key, so that "has it children" is one look-up.
+ * A snapshotter's records in the database: DB_BACKEND by key, and DB_BACKEND_CHILDREN, an empty
+ * value for each child of a key, so that "has it children" is one look-up.
  */
 #include "base/mem.h"
 #include "base/vec.h"
@@ -66,7 +66,8 @@ int record_has_children(DbTxn *txn, const char *name, const char *key)
         return db_any(txn, children_key(&k, name, key));
 }
 
-int record_walk(DbTxn *txn, Arena *a, const char *name, int (*fn)(void *ctx, const Record *rec), void *ctx, Err *err)
+int record_walk(DbTxn *txn, Arena *a, const char *name, int (*fn)(void *ctx, const Record *rec),
+                void *ctx, Err *err)
 {
         DbCursor c CLEANUP(db_cursor_done) = {};
         DbKey prefix;
@@ -85,7 +86,8 @@ int record_walk(DbTxn *txn, Arena *a, const char *name, int (*fn)(void *ctx, con
         return txn->failed;
 }
 
-int record_chain(DbTxn *txn, Arena *a, const char *name, const char *parent, uint64_t **ret, size_t *ret_n, Err *err)
+int record_chain(DbTxn *txn, Arena *a, const char *name, const char *parent, uint64_t **ret,
+                 size_t *ret_n, Err *err)
 {
         VEC(uint64_t) ids = {};
 
@@ -96,7 +98,8 @@ int record_chain(DbTxn *txn, Arena *a, const char *name, const char *parent, uin
                         VEC_DONE(&ids);
                         if (txn->failed)
                                 return txn->failed;
-                        return err_set(err, NOT_FOUND, "parent snapshot %s does not exist: not found", parent);
+                        return err_set(err, NOT_FOUND,
+                                       "parent snapshot %s does not exist: not found", parent);
                 }
                 VEC_PUSH(&ids, rec->id);
                 parent = rec->parent;
@@ -117,7 +120,8 @@ void record_to_info(Arena *a, const Record *rec, SnapshotInfo *ret)
         SnapshotLabel *labels = arena_array(a, SnapshotLabel, rec->n_labels);
 
         for (size_t i = 0; i < rec->n_labels; i++)
-                labels[i] = (SnapshotLabel){.key = rec->labels[i]->key, .value = rec->labels[i]->value};
+                labels[i] =
+                        (SnapshotLabel){.key = rec->labels[i]->key, .value = rec->labels[i]->value};
         *ret = (SnapshotInfo){
                 .kind = (SnapshotKind)rec->kind,
                 .key = rec->key,
@@ -131,7 +135,8 @@ void record_to_info(Arena *a, const Record *rec, SnapshotInfo *ret)
 
 void record_set_labels(Arena *a, Record *rec, const SnapshotLabel *labels, size_t n)
 {
-        Store__BackendSnapshot__LabelsEntry **v = arena_array(a, Store__BackendSnapshot__LabelsEntry *, n);
+        Store__BackendSnapshot__LabelsEntry **v =
+                arena_array(a, Store__BackendSnapshot__LabelsEntry *, n);
 
         for (size_t i = 0; i < n; i++) {
                 v[i] = message_make(a, store__backend_snapshot__labels_entry);

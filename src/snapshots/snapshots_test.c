@@ -33,7 +33,10 @@ static int own_mounts(void)
         static int state;
 
         if (!state)
-                state = unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 ? 1 : -1;
+                state = unshare(CLONE_NEWNS) == 0 &&
+                                        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0
+                                ? 1
+                                : -1;
         return state > 0;
 }
 
@@ -217,7 +220,8 @@ static void wait_removed(Fixture *f)
 TEST(overlayfs_mounts_are_containerds)
 {
         Fixture f CLEANUP(fixture_done) = {};
-        const char *index = access("/sys/module/overlay/parameters/index", F_OK) == 0 ? ",index=off" : "";
+        const char *index =
+                access("/sys/module/overlay/parameters/index", F_OK) == 0 ? ",index=off" : "";
         struct stat st;
 
         if (fixture_open(&f, OVERLAYFS) < 0)
@@ -235,17 +239,25 @@ TEST(overlayfs_mounts_are_containerds)
         CHECK(make(&f, SNAPSHOT_VIEW, "v1", "c1") == 0);
         CHECK_STR(mount_text(&f, "v1"), "bind R/snapshots/1/fs ro,rbind");
         CHECK(make(&f, SNAPSHOT_ACTIVE, "a2", "c1") == 0);
-        CHECK_STR(mount_text(&f, "a2"),
-                  arena_printf(&f.a, "overlay overlay workdir=R/snapshots/4/work,upperdir=R/snapshots/4/fs,"
-                                     "lowerdir=R/snapshots/1/fs,metacopy=off%s", index));
+        CHECK_STR(
+                mount_text(&f, "a2"),
+                arena_printf(&f.a,
+                             "overlay overlay workdir=R/snapshots/4/work,upperdir=R/snapshots/4/fs,"
+                             "lowerdir=R/snapshots/1/fs,metacopy=off%s",
+                             index));
         CHECK(stat(in_root(&f, "4/fs"), &st) == 0 && st.st_uid == 12 && st.st_gid == 34);
         CHECK(commit_as(&f, "c2", "a2", "") == 0);
         CHECK(make(&f, SNAPSHOT_VIEW, "v2", "c2") == 0);
-        CHECK_STR(mount_text(&f, "v2"), arena_printf(&f.a, "overlay overlay lowerdir=R/snapshots/4/fs:R/snapshots/1/fs,"
-                                                           "metacopy=off%s", index));
-        CHECK_STR(mount_text(&f, "c2"),
-                  "failed to get active mount: requested snapshot c2 not active or view: failed precondition");
-        CHECK_STR(mount_text(&f, "nope"), "failed to get active mount: snapshot nope does not exist: not found");
+        CHECK_STR(mount_text(&f, "v2"),
+                  arena_printf(&f.a,
+                               "overlay overlay lowerdir=R/snapshots/4/fs:R/snapshots/1/fs,"
+                               "metacopy=off%s",
+                               index));
+        CHECK_STR(
+                mount_text(&f, "c2"),
+                "failed to get active mount: requested snapshot c2 not active or view: failed precondition");
+        CHECK_STR(mount_text(&f, "nope"),
+                  "failed to get active mount: snapshot nope does not exist: not found");
 }
 
 TEST(native_copies_and_mounts_are_containerds)
@@ -267,10 +279,12 @@ TEST(native_copies_and_mounts_are_containerds)
         CHECK(make(&f, SNAPSHOT_VIEW, "v", "c1") == 0);
         CHECK_STR(mount_text(&f, "v"), "bind R/snapshots/1 rbind,ro");
         CHECK(!has(&f, "3"));
-        CHECK_STR(mount_text(&f, "c1"),
-                  "failed to get snapshot mount: requested snapshot c1 not active or view: failed precondition");
+        CHECK_STR(
+                mount_text(&f, "c1"),
+                "failed to get snapshot mount: requested snapshot c1 not active or view: failed precondition");
         CHECK(commit_as(&f, "cv", "v", "") == -UNKNOWN);
-        CHECK_STR(f.err.msg, arena_printf(&f.a, "lstat %s/snapshots/3: no such file or directory", f.root));
+        CHECK_STR(f.err.msg,
+                  arena_printf(&f.a, "lstat %s/snapshots/3: no such file or directory", f.root));
 }
 
 TEST(errors_are_containerds)
@@ -285,13 +299,17 @@ TEST(errors_are_containerds)
         CHECK(make(&f, SNAPSHOT_ACTIVE, "a", "") == -ALREADY_EXISTS);
         CHECK_STR(f.err.msg, "failed to create snapshot: snapshot a: already exists");
         CHECK(make(&f, SNAPSHOT_ACTIVE, "b", "nope") == -NOT_FOUND);
-        CHECK_STR(f.err.msg, "failed to create snapshot: parent snapshot nope does not exist: not found");
+        CHECK_STR(f.err.msg,
+                  "failed to create snapshot: parent snapshot nope does not exist: not found");
         CHECK(make(&f, SNAPSHOT_ACTIVE, "b", "a") == -INVALID_ARGUMENT);
-        CHECK_STR(f.err.msg, "failed to create snapshot: parent \"a\" is not committed snapshot: invalid argument");
+        CHECK_STR(
+                f.err.msg,
+                "failed to create snapshot: parent \"a\" is not committed snapshot: invalid argument");
         CHECK(commit_as(&f, "c", "nope", "") == -NOT_FOUND);
         CHECK(commit_as(&f, "c", "a", "") == 0);
         CHECK(commit_as(&f, "d", "c", "") == -FAILED_PRECONDITION);
-        CHECK_STR(f.err.msg, "failed to commit snapshot c: snapshot \"c\" is not active: failed precondition");
+        CHECK_STR(f.err.msg,
+                  "failed to commit snapshot c: snapshot \"c\" is not active: failed precondition");
         CHECK(make(&f, SNAPSHOT_ACTIVE, "e", "c") == 0);
         CHECK(commit_as(&f, "c", "e", "") == -ALREADY_EXISTS);
         CHECK(take_away(&f, "c") == -FAILED_PRECONDITION);
@@ -358,20 +376,24 @@ TEST(rebase_sets_a_parent_at_commit)
         CHECK(make(&f, SNAPSHOT_ACTIVE, "b", "") == 0);
         CHECK(commit_as(&f, "cb", "b", "nope") == -NOT_FOUND);
         CHECK(commit_as(&f, "cb", "b", "a") == -FAILED_PRECONDITION);
-        CHECK_STR(f.err.msg, "failed to commit snapshot b: parent \"a\" is not committed: failed precondition");
+        CHECK_STR(
+                f.err.msg,
+                "failed to commit snapshot b: parent \"a\" is not committed: failed precondition");
         CHECK(commit_as(&f, "ca", "a", "") == 0);
         CHECK(commit_as(&f, "cb", "b", "ca") == 0);
         CHECK(stat_of(&f, "cb", &info) == 0);
         CHECK_STR(info.parent, "ca");
         CHECK(take_away(&f, "ca") == -FAILED_PRECONDITION);
         CHECK(make(&f, SNAPSHOT_VIEW, "v", "cb") == 0);
-        CHECK(str_starts(mount_text(&f, "v"), "overlay overlay lowerdir=R/snapshots/2/fs:R/snapshots/1/fs"));
+        CHECK(str_starts(mount_text(&f, "v"),
+                         "overlay overlay lowerdir=R/snapshots/2/fs:R/snapshots/1/fs"));
 }
 
 TEST(labels_and_the_upperdir_are_told)
 {
         Fixture f CLEANUP(fixture_done) = {};
-        SnapshotLabel labels[] = {{"containerd.io/snapshot/x", "1"}, {"containerd.io/snapshot/y", "2"}};
+        SnapshotLabel labels[] = {{"containerd.io/snapshot/x", "1"},
+                                  {"containerd.io/snapshot/y", "2"}};
         DbTxn txn CLEANUP(db_end) = {};
         SnapshotInfo info;
 
@@ -429,7 +451,8 @@ static int n_records(Fixture *f)
         DbTxn txn CLEANUP(db_end) = {};
         int n = 0;
 
-        if (db_begin_ro(f->env, &txn, &f->err) < 0 || snapshotter_walk(f->sn, &txn, &f->a, count_info, &n, &f->err) < 0)
+        if (db_begin_ro(f->env, &txn, &f->err) < 0 ||
+            snapshotter_walk(f->sn, &txn, &f->a, count_info, &n, &f->err) < 0)
                 return -1;
         return n;
 }
@@ -483,7 +506,8 @@ TEST(tree_copy_keeps_everything)
         CHECK(make(&f, SNAPSHOT_ACTIVE, "a", "") == 0);
         CHECK(mkdir(in_root(&f, "1/dir"), 01777) == 0 && chmod(in_root(&f, "1/dir"), 01777) == 0);
         write_text(in_root(&f, "1/dir/file"), "text");
-        CHECK(chown(in_root(&f, "1/dir/file"), 5, 6) == 0 && chmod(in_root(&f, "1/dir/file"), 04755) == 0);
+        CHECK(chown(in_root(&f, "1/dir/file"), 5, 6) == 0 &&
+              chmod(in_root(&f, "1/dir/file"), 04755) == 0);
         CHECK(link(in_root(&f, "1/dir/file"), in_root(&f, "1/hard")) == 0);
         CHECK(symlink("/etc/passwd", in_root(&f, "1/link")) == 0);
         CHECK(mkfifo(in_root(&f, "1/fifo"), 0600) == 0);
@@ -495,14 +519,18 @@ TEST(tree_copy_keeps_everything)
         CHECK(make(&f, SNAPSHOT_ACTIVE, "b", "c") == 0);
 
         CHECK(stat(in_root(&f, "2/dir"), &st) == 0);
-        CHECK((st.st_mode & 07777) == 01777 && st.st_mtim.tv_sec == 2000 && st.st_mtim.tv_nsec == 7);
-        CHECK(getxattr(in_root(&f, "2/dir"), "trusted.t", value, sizeof(value)) == 1 && value[0] == 'v');
+        CHECK((st.st_mode & 07777) == 01777 && st.st_mtim.tv_sec == 2000 &&
+              st.st_mtim.tv_nsec == 7);
+        CHECK(getxattr(in_root(&f, "2/dir"), "trusted.t", value, sizeof(value)) == 1 &&
+              value[0] == 'v');
         CHECK(stat(in_root(&f, "2/dir/file"), &st) == 0 && stat(in_root(&f, "2/hard"), &st2) == 0);
         CHECK(st.st_ino == st2.st_ino && st.st_nlink == 2);
         CHECK(st.st_uid == 5 && st.st_gid == 6 && (st.st_mode & 07777) == 04755 && st.st_size == 4);
-        CHECK(lstat(in_root(&f, "2/link"), &st) == 0 && S_ISLNK(st.st_mode) && st.st_mtim.tv_sec == 2000);
+        CHECK(lstat(in_root(&f, "2/link"), &st) == 0 && S_ISLNK(st.st_mode) &&
+              st.st_mtim.tv_sec == 2000);
         CHECK(lstat(in_root(&f, "2/fifo"), &st) == 0 && S_ISFIFO(st.st_mode));
-        CHECK(lstat(in_root(&f, "2/null"), &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3));
+        CHECK(lstat(in_root(&f, "2/null"), &st) == 0 && S_ISCHR(st.st_mode) &&
+              st.st_rdev == makedev(1, 3));
 }
 
 TEST(tree_too_deep_is_refused)
@@ -519,7 +547,8 @@ TEST(tree_too_deep_is_refused)
                 int next;
 
                 if (i == TREE_DEPTH_MAX)
-                        CHECK(snapshotter_usage(f.sn, "a", &u, &f.err) == 0 && u.inodes == TREE_DEPTH_MAX + 1);
+                        CHECK(snapshotter_usage(f.sn, "a", &u, &f.err) == 0 &&
+                              u.inodes == TREE_DEPTH_MAX + 1);
                 next = path_open_dir(dir, "d", 0755, &f.err);
                 CHECK(next >= 0);
                 fd_close(dir);

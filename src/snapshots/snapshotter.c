@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The interface: every call goes to the snapshotter's table. What folders have in common is in folders.c. */
+/* The interface: every call goes to the snapshotter's table. What folders have in common is in
+ * folders.c. */
 #include "snapshots/snapshotter.h"
 
 #include "base/mem.h"
@@ -71,23 +72,26 @@ int snapshot_change_mounts(const SnapshotChange *ch, Arena *a, MountList *ret, E
         return ch->sn->ops->change_mounts(ch, a, ret, err);
 }
 
-int snapshotter_stat(Snapshotter *sn, DbTxn *txn, Arena *a, const char *key, SnapshotInfo *ret, Err *err)
+int snapshotter_stat(Snapshotter *sn, DbTxn *txn, Arena *a, const char *key, SnapshotInfo *ret,
+                     Err *err)
 {
         return sn->ops->stat(sn, txn, a, key, ret, err);
 }
 
-int snapshotter_mounts(Snapshotter *sn, DbTxn *txn, Arena *a, const char *key, MountList *ret, Err *err)
+int snapshotter_mounts(Snapshotter *sn, DbTxn *txn, Arena *a, const char *key, MountList *ret,
+                       Err *err)
 {
         return sn->ops->mounts(sn, txn, a, key, ret, err);
 }
 
-int snapshotter_update(Snapshotter *sn, DbTxn *txn, const char *key, const SnapshotLabel *labels, size_t n, Err *err)
+int snapshotter_update(Snapshotter *sn, DbTxn *txn, const char *key, const SnapshotLabel *labels,
+                       size_t n, Err *err)
 {
         return sn->ops->update(sn, txn, key, labels, n, err);
 }
 
-int snapshotter_walk(Snapshotter *sn, DbTxn *txn, Arena *a, int (*fn)(void *ctx, const SnapshotInfo *info), void *ctx,
-                     Err *err)
+int snapshotter_walk(Snapshotter *sn, DbTxn *txn, Arena *a,
+                     int (*fn)(void *ctx, const SnapshotInfo *info), void *ctx, Err *err)
 {
         return sn->ops->walk(sn, txn, a, fn, ctx, err);
 }

@@ -14,11 +14,14 @@ struct SnapshotterOps {
         void (*change_done)(SnapshotChange *ch);
         void (*change_end)(SnapshotChange *ch);
         int (*change_mounts)(const SnapshotChange *ch, Arena *a, MountList *ret, Err *err);
-        int (*stat)(Snapshotter *sn, DbTxn *txn, Arena *a, const char *key, SnapshotInfo *ret, Err *err);
-        int (*mounts)(Snapshotter *sn, DbTxn *txn, Arena *a, const char *key, MountList *ret, Err *err);
-        int (*update)(Snapshotter *sn, DbTxn *txn, const char *key, const SnapshotLabel *labels, size_t n, Err *err);
-        int (*walk)(Snapshotter *sn, DbTxn *txn, Arena *a, int (*fn)(void *ctx, const SnapshotInfo *info), void *ctx,
+        int (*stat)(Snapshotter *sn, DbTxn *txn, Arena *a, const char *key, SnapshotInfo *ret,
                     Err *err);
+        int (*mounts)(Snapshotter *sn, DbTxn *txn, Arena *a, const char *key, MountList *ret,
+                      Err *err);
+        int (*update)(Snapshotter *sn, DbTxn *txn, const char *key, const SnapshotLabel *labels,
+                      size_t n, Err *err);
+        int (*walk)(Snapshotter *sn, DbTxn *txn, Arena *a,
+                    int (*fn)(void *ctx, const SnapshotInfo *info), void *ctx, Err *err);
         int (*usage)(Snapshotter *sn, const char *key, SnapshotUsage *ret, Err *err);
         void (*sync)(Snapshotter *sn, void (*done)(void *arg), void *arg);
         void (*free)(Snapshotter *sn);
@@ -37,8 +40,8 @@ struct SnapshotChange {
 };
 
 /*
- * Records (records.c). The messages live in the arena they were read into. Errors stick in the transaction; what is
- * said of an absent record is the caller's.
+ * Records (records.c). The messages live in the arena they were read into. Errors stick in the
+ * transaction; what is said of an absent record is the caller's.
  */
 typedef Store__BackendSnapshot Record;
 
@@ -47,16 +50,18 @@ Record *record_get(DbTxn *txn, Arena *a, const char *name, const char *key, Err 
 void record_put(DbTxn *txn, Arena *a, const char *name, const Record *rec);
 void record_del(DbTxn *txn, const char *name, const Record *rec);
 int record_has_children(DbTxn *txn, const char *name, const char *key);
-int record_walk(DbTxn *txn, Arena *a, const char *name, int (*fn)(void *ctx, const Record *rec), void *ctx, Err *err);
+int record_walk(DbTxn *txn, Arena *a, const char *name, int (*fn)(void *ctx, const Record *rec),
+                void *ctx, Err *err);
 /* The ids of the parents of a snapshot whose parent is `parent`, nearest first. */
-int record_chain(DbTxn *txn, Arena *a, const char *name, const char *parent, uint64_t **ret, size_t *ret_n, Err *err);
+int record_chain(DbTxn *txn, Arena *a, const char *name, const char *parent, uint64_t **ret,
+                 size_t *ret_n, Err *err);
 void record_to_info(Arena *a, const Record *rec, SnapshotInfo *ret);
 void record_set_labels(Arena *a, Record *rec, const SnapshotLabel *labels, size_t n);
 void record_touch(Arena *a, Record *rec); /* updated now, and created unless it was */
 
 /*
- * Snapshotters that keep each snapshot in a folder, snapshots/<id> below their root (folders.c). What differs between
- * them is what lies in the folder and how it is mounted.
+ * Snapshotters that keep each snapshot in a folder, snapshots/<id> below their root (folders.c).
+ * What differs between them is what lies in the folder and how it is mounted.
  */
 typedef struct Folder {
         uint64_t id;
@@ -93,6 +98,8 @@ struct FolderSnapshotter {
         void *data; /* the implementation's */
 };
 
-/* Makes root and root/snapshots, counts ids up from what is there, deletes folders that no record names. fs is heap
- * memory with fops and options filled in; on success it is the caller's snapshotter, on failure it is freed. */
-int folders_open(FolderSnapshotter *fs, const char *name, DbEnv *env, const char *root, Snapshotter **ret, Err *err);
+/* Makes root and root/snapshots, counts ids up from what is there, deletes folders that no record
+ * names. fs is heap memory with fops and options filled in; on success it is the caller's
+ * snapshotter, on failure it is freed. */
+int folders_open(FolderSnapshotter *fs, const char *name, DbEnv *env, const char *root,
+                 Snapshotter **ret, Err *err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Trees that somebody hostile may have made. The walk keeps an explicit stack on the heap, one open folder per level;
- * a tree deeper than TREE_DEPTH_MAX is refused with its path.
+ * Trees that somebody hostile may have made. The walk keeps an explicit stack on the heap, one open
+ * folder per level; a tree deeper than TREE_DEPTH_MAX is refused with its path.
  */
 #include "snapshots/tree.h"
 
@@ -49,16 +49,20 @@ static void walk_done(Walk *w)
         str_done(&w->path);
 }
 
-/* Opens the folder name of dirfd as the next level: 1, or 0 when somebody has removed it meanwhile. */
-static int walk_push(Walk *w, int dirfd, const char *name, const struct stat *st, size_t path_len, Err *err)
+/* Opens the folder name of dirfd as the next level: 1, or 0 when somebody has removed it meanwhile.
+ */
+static int walk_push(Walk *w, int dirfd, const char *name, const struct stat *st, size_t path_len,
+                     Err *err)
 {
         Level *l = &w->stack[w->depth];
         int fd;
 
         if (w->depth > TREE_DEPTH_MAX)
-                return err_set(err, RESOURCE_EXHAUSTED, "%.200s...: folders are nested more than %d deep",
-                               str_get(&w->path), TREE_DEPTH_MAX);
-        fd = fault_hit() ? -1 : openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                return err_set(err, RESOURCE_EXHAUSTED,
+                               "%.200s...: folders are nested more than %d deep", str_get(&w->path),
+                               TREE_DEPTH_MAX);
+        fd = fault_hit() ? -1
+                         : openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0 && errno == ENOENT)
                 return 0;
         if (fd < 0)
@@ -75,9 +79,13 @@ static int walk_push(Walk *w, int dirfd, const char *name, const struct stat *st
         return 1;
 }
 
-static int walk_entry(Walk *w, const char *name, int (*fn)(void *, const TreeEntry *, Err *), void *ctx, Err *err)
+static int walk_entry(Walk *w, const char *name, int (*fn)(void *, const TreeEntry *, Err *),
+                      void *ctx, Err *err)
 {
-        TreeEntry e = {.event = TREE_FILE, .depth = w->depth - 1, .dirfd = dirfd(w->stack[w->depth - 1].dir), .name = name};
+        TreeEntry e = {.event = TREE_FILE,
+                       .depth = w->depth - 1,
+                       .dirfd = dirfd(w->stack[w->depth - 1].dir),
+                       .name = name};
         size_t path_len = w->path.len;
         struct stat st;
         int r;
