@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What main() owns and every plugin may use: PluginContext.host. Filled before the plugins start. */
+/* What main() owns and every plugin may use: PluginContext.host. Filled before the plugins start.
+ */
 #pragma once
 
 #include "base/loop.h"

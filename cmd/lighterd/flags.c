@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* As in containerd, flags come before the command, with one dash or two, and take their value after "=" or a blank. */
+/* As in containerd, flags come before the command, with one dash or two, and take their value after
+ * "=" or a blank. */
 #include "flags.h"
 
 #include <stdio.h>
@@ -16,7 +17,8 @@ enum { FLAG_CONFIG, FLAG_LOG_LEVEL, FLAG_ADDRESS, FLAG_ROOT, FLAG_STATE, FLAG_VE
 
 static const Flag flag_table[] = {
         [FLAG_CONFIG] = {"config", 'c', "FILE", "configuration file (" CONFIG_DEFAULT_PATH ")"},
-        [FLAG_LOG_LEVEL] = {"log-level", 'l', "LEVEL", "trace, debug, info, warn, error, fatal or panic"},
+        [FLAG_LOG_LEVEL] = {"log-level", 'l', "LEVEL",
+                            "trace, debug, info, warn, error, fatal or panic"},
         [FLAG_ADDRESS] = {"address", 'a', "SOCKET", "socket for gRPC (" CONFIG_DEFAULT_ADDRESS ")"},
         [FLAG_ROOT] = {"root", 0, "DIR", "what is kept (" CONFIG_DEFAULT_ROOT ")"},
         [FLAG_STATE] = {"state", 0, "DIR", "what goes with a reboot (" CONFIG_DEFAULT_STATE ")"},
@@ -30,7 +32,9 @@ static const struct {
         const char *help;
 } command_table[] = {
         {{"config", "default"}, COMMAND_CONFIG_DEFAULT, "print the configuration built in"},
-        {{"config", "dump"}, COMMAND_CONFIG_DUMP, "print the configuration in effect, in its newest version"},
+        {{"config", "dump"},
+         COMMAND_CONFIG_DUMP,
+         "print the configuration in effect, in its newest version"},
         {{"config", "migrate"}, COMMAND_CONFIG_DUMP, "the same"},
         {{"publish", NULL}, COMMAND_PUBLISH, "--namespace NS --topic T: send the event on stdin"},
         {{"help", NULL}, COMMAND_HELP, "print this"},
@@ -44,7 +48,8 @@ void flags_help(void)
                 const char *second = command_table[i].words[1];
 
                 printf("  %s%s%-*s %s\n", command_table[i].words[0], second ? " " : "",
-                       (int)(22 - strlen(command_table[i].words[0])), second ? second : "", command_table[i].help);
+                       (int)(22 - strlen(command_table[i].words[0])), second ? second : "",
+                       command_table[i].help);
         }
         printf("\nFlags:\n");
         for (size_t i = 0; i < ARRAY_LEN(flag_table); i++) {
@@ -53,8 +58,8 @@ void flags_help(void)
 
                 if (f->letter)
                         snprintf(letter, sizeof(letter), "-%c, ", f->letter);
-                printf("  %s--%s %-*s %s\n", letter, f->name, (int)(16 - strlen(f->name)), f->value ? f->value : "",
-                       f->help);
+                printf("  %s--%s %-*s %s\n", letter, f->name, (int)(16 - strlen(f->name)),
+                       f->value ? f->value : "", f->help);
         }
 }
 
@@ -107,7 +112,8 @@ static int find_command(int argc, char **argv, Flags *ret, Err *err)
         for (size_t i = 0; i < ARRAY_LEN(command_table); i++) {
                 const char *const *words = command_table[i].words;
 
-                if (str_eq(argv[0], words[0]) && (!words[1] || (argc > 1 && str_eq(argv[1], words[1])))) {
+                if (str_eq(argv[0], words[0]) &&
+                    (!words[1] || (argc > 1 && str_eq(argv[1], words[1])))) {
                         ret->command = command_table[i].command;
                         ret->args = argv + (words[1] ? 2 : 1);
                         return 0;
@@ -126,12 +132,15 @@ int flags_parse(int argc, char **argv, Flags *ret, Err *err)
                 const Flag *f = find_flag(argv[i], &value);
 
                 if (!f)
-                        return err_set(err, INVALID_ARGUMENT, "flag provided but not defined: %s", argv[i]);
+                        return err_set(err, INVALID_ARGUMENT, "flag provided but not defined: %s",
+                                       argv[i]);
                 if (f->value && !value && ++i < argc)
                         value = argv[i];
                 if (f->value && !value)
-                        return err_set(err, INVALID_ARGUMENT, "flag needs an argument: --%s", f->name);
+                        return err_set(err, INVALID_ARGUMENT, "flag needs an argument: --%s",
+                                       f->name);
                 set_flag(ret, (size_t)(f - flag_table), value);
         }
-        return i < argc && ret->command == COMMAND_RUN ? find_command(argc - i, argv + i, ret, err) : 0;
+        return i < argc && ret->command == COMMAND_RUN ? find_command(argc - i, argv + i, ret, err)
+                                                       : 0;
 }

@@ -20,6 +20,7 @@ typedef struct Flags {
         char **args; /* what follows the command, NULL-terminated */
 } Flags;
 
-/* INVALID_ARGUMENT for what is no flag, NOT_FOUND for what is no command. Strings borrow from argv. */
+/* INVALID_ARGUMENT for what is no flag, NOT_FOUND for what is no command. Strings borrow from argv.
+ */
 int flags_parse(int argc, char **argv, Flags *ret, Err *err);
 void flags_help(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lighterd from top to bottom: read the configuration, take the folders, start the plugins, listen, run the loop, stop. What
- * the daemon is made of stands in plugins.c.
+ * lighterd from top to bottom: read the configuration, take the folders, start the plugins, listen,
+ * run the loop, stop. What the daemon is made of stands in plugins.c.
  */
 #include <malloc.h>
 #include <signal.h>
@@ -29,7 +29,8 @@ static int load_config(const Flags *flags, Config **ret, Err *err)
         Config *c;
         int r;
 
-        r = config_load(flags->config ? flags->config : CONFIG_DEFAULT_PATH, flags->config != NULL, &c, err);
+        r = config_load(flags->config ? flags->config : CONFIG_DEFAULT_PATH, flags->config != NULL,
+                        &c, err);
         if (r < 0)
                 return r;
         if (flags->root)
@@ -49,10 +50,14 @@ static int start_logging(const ConfigDaemon *s, Err *err)
         int level = log_level_parse(s->log_level);
 
         if (level < 0)
-                return err_set(err, INVALID_ARGUMENT, "not a valid log level: \"%s\"", s->log_level);
-        if (!str_empty(s->log_format) && !str_eq(s->log_format, "text") && !str_eq(s->log_format, "json"))
-                return err_set(err, INVALID_ARGUMENT, "unsupported log format \"%s\": text or json", s->log_format);
-        log_init((LogLevel)level, str_eq(s->log_format, "json") ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
+                return err_set(err, INVALID_ARGUMENT, "not a valid log level: \"%s\"",
+                               s->log_level);
+        if (!str_empty(s->log_format) && !str_eq(s->log_format, "text") &&
+            !str_eq(s->log_format, "json"))
+                return err_set(err, INVALID_ARGUMENT, "unsupported log format \"%s\": text or json",
+                               s->log_format);
+        log_init((LogLevel)level,
+                 str_eq(s->log_format, "json") ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
         return 0;
 }
 
@@ -62,11 +67,12 @@ static void log_warnings(const Config *c)
         const ConfigWarning *w = config_warnings(c, &n);
 
         for (size_t i = 0; i < n; i++)
-                log_warn(w[i].msg, "column", log_num(w[i].column), "file", w[i].file, "key", w[i].key, "plugin",
-                         w[i].plugin, "row", log_num(w[i].row));
+                log_warn(w[i].msg, "column", log_num(w[i].column), "file", w[i].file, "key",
+                         w[i].key, "plugin", w[i].plugin, "row", log_num(w[i].row));
 }
 
-/* A few threads share two arenas: with one for each, an idle daemon would keep megabytes that nobody uses. */
+/* A few threads share two arenas: with one for each, an idle daemon would keep megabytes that
+ * nobody uses. */
 static void tune_memory(void)
 {
         mallopt(M_ARENA_MAX, 2);
@@ -141,7 +147,8 @@ static int start_ttrpc(Daemon *d, Servers *servers, Err *err)
 static int start_grpc(Daemon *d, Servers *servers, Err *err)
 {
         const ConfigServer *s = &d->settings->grpc;
-        const GrpcServerOptions options = {.max_recv = (size_t)s->max_recv, .max_send = (size_t)s->max_send};
+        const GrpcServerOptions options = {.max_recv = (size_t)s->max_recv,
+                                           .max_send = (size_t)s->max_send};
         int fd;
 
         if (str_empty(s->address))
@@ -167,8 +174,8 @@ static void on_report_signal(void *ctx, int signo)
         struct mallinfo2 mem = mallinfo2();
 
         log_info("report", "grpc_connections", log_num(grpc_server_connections(servers->grpc)),
-                 "ttrpc_connections", log_num((int64_t)ttrpc_server_connections(servers->ttrpc)), "heap_bytes",
-                 log_num((int64_t)mem.uordblks));
+                 "ttrpc_connections", log_num((int64_t)ttrpc_server_connections(servers->ttrpc)),
+                 "heap_bytes", log_num((int64_t)mem.uordblks));
 }
 
 typedef struct Signals {
@@ -195,8 +202,9 @@ static void on_stop_alarm(int signo)
 }
 
 /*
- * Everything acknowledged is durable already, so stopping is only a matter of order: no new calls, no new work, then
- * the parts in reverse. A handler that is stuck does not keep the daemon: after a while it just ends.
+ * Everything acknowledged is durable already, so stopping is only a matter of order: no new calls,
+ * no new work, then the parts in reverse. A handler that is stuck does not keep the daemon: after a
+ * while it just ends.
  */
 static void stop(Daemon *d, Servers *servers, Signals *signals)
 {
@@ -277,7 +285,8 @@ static int run(const Flags *flags, Err *err)
 /* `config default` and `config dump`: what a file may hold, with the values it has. */
 static int print_config(const Flags *flags, Err *err)
 {
-        ConfigPluginSchema *schemas CLEANUP(cleanup_free) = mem_alloc(n_plugin_table * sizeof(*schemas));
+        ConfigPluginSchema *schemas CLEANUP(cleanup_free) =
+                mem_alloc(n_plugin_table * sizeof(*schemas));
         char *text CLEANUP(cleanup_free) = NULL;
         Arena names = {};
         Config *c;
@@ -294,7 +303,8 @@ static int print_config(const Flags *flags, Err *err)
                 const PluginRegistration *p = &plugin_table[i];
 
                 if (p->schema)
-                        schemas[n++] = (ConfigPluginSchema){arena_printf(&names, "%s.%s", p->type, p->id), p->schema};
+                        schemas[n++] = (ConfigPluginSchema){
+                                arena_printf(&names, "%s.%s", p->type, p->id), p->schema};
         }
         text = config_dump(c, schemas, n);
         fputs(text, stdout);
@@ -327,7 +337,8 @@ int main(int argc, char **argv)
                 r = print_config(&flags, &err);
                 break;
         case COMMAND_PUBLISH:
-                r = publish(flags.address ? flags.address : CONFIG_DEFAULT_ADDRESS, flags.args, &err);
+                r = publish(flags.address ? flags.address : CONFIG_DEFAULT_ADDRESS, flags.args,
+                            &err);
                 break;
         case COMMAND_RUN:
                 r = run(&flags, &err);

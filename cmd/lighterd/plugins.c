@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What lighterd is made of: one row for each part, with what it needs. The set starts them in the order that the
- * requirements ask for; a service is a row that puts its table of methods into the registry of a server.
+ * What lighterd is made of: one row for each part, with what it needs. The set starts them in the
+ * order that the requirements ask for; a service is a row that puts its table of methods into the
+ * registry of a server.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -66,7 +67,8 @@ static void exchange_close(void *instance)
         exchange_free(instance);
 }
 
-/* The database comes before the snapshotters, which keep their records in it; metadata comes after them. */
+/* The database comes before the snapshotters, which keep their records in it; metadata comes after
+ * them. */
 static int db_init(PluginContext *pc, void **ret, Err *err)
 {
         DbEnv *env;
@@ -172,7 +174,8 @@ typedef struct MetadataConfig {
 } MetadataConfig;
 
 static const ConfigKey metadata_keys[] = {
-        {"content_sharing_policy", CONFIG_STRING, offsetof(MetadataConfig, content_sharing_policy), "shared", 0, 0},
+        {"content_sharing_policy", CONFIG_STRING, offsetof(MetadataConfig, content_sharing_policy),
+         "shared", 0, 0},
         {"no_sync", CONFIG_UNSERVED, 0, "false", 0, 0},
 };
 static const ConfigSchema metadata_schema = CONFIG_SCHEMA(metadata_keys, MetadataConfig);
@@ -202,7 +205,8 @@ static int metadata_init(PluginContext *pc, void **ret, Err *err)
         int r;
 
         if (!isolated && !str_eq(config->content_sharing_policy, "shared"))
-                return err_set(err, INVALID_ARGUMENT, "content_sharing_policy: unknown policy \"%s\": shared or isolated",
+                return err_set(err, INVALID_ARGUMENT,
+                               "content_sharing_policy: unknown policy \"%s\": shared or isolated",
                                config->content_sharing_policy);
         r = plugin_get_id(pc, PLUGIN_INTERNAL, "db", (void **)&env, err);
         if (r == 0)
@@ -245,7 +249,8 @@ static int walking_init(PluginContext *pc, void **ret, Err *err)
         r = plugin_get(pc, PLUGIN_METADATA, (void **)&stores, err);
         if (r == 0) {
                 s->blobs = stores->blobs;
-                snprintf(s->tmp_root, sizeof(s->tmp_root), "%s/tmpmounts", host(pc)->settings->root);
+                snprintf(s->tmp_root, sizeof(s->tmp_root), "%s/tmpmounts",
+                         host(pc)->settings->root);
                 r = diff_cleanup(s->tmp_root, err);
         }
         if (r < 0) {
@@ -276,7 +281,8 @@ static int shim_init(PluginContext *pc, void **ret, Err *err)
 
         for (size_t i = 0; i < config->env.n; i++)
                 if (!strchr(config->env.v[i], '='))
-                        return err_set(err, INVALID_ARGUMENT, "env: \"%s\" is not KEY=VALUE", config->env.v[i]);
+                        return err_set(err, INVALID_ARGUMENT, "env: \"%s\" is not KEY=VALUE",
+                                       config->env.v[i]);
         *ret = (void *)pc->settings;
         return 0;
 }
@@ -480,21 +486,24 @@ static int diff_init(PluginContext *pc, void **ret, Err *err)
         return r < 0 ? r : serve(pc, &diff_service, s);
 }
 
-#define REQUIRES(...) (const char *const[]){__VA_ARGS__, NULL}
+#define REQUIRES(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 const PluginRegistration plugin_table[] = {
         /* type, id, requires, configuration, init, close */
         {PLUGIN_CONTENT, "content", NULL, NULL, content_init, content_close},
         {PLUGIN_EVENT, "exchange", NULL, NULL, exchange_init, exchange_close},
         {PLUGIN_INTERNAL, "db", NULL, NULL, db_init, db_close},
-        {PLUGIN_SNAPSHOTTER, "overlayfs", REQUIRES(PLUGIN_INTERNAL), &overlayfs_schema, overlayfs_init,
+        {PLUGIN_SNAPSHOTTER, "overlayfs", REQUIRES(PLUGIN_INTERNAL), &overlayfs_schema,
+         overlayfs_init, snapshotter_close},
+        {PLUGIN_SNAPSHOTTER, "native", REQUIRES(PLUGIN_INTERNAL), &native_schema, native_init,
          snapshotter_close},
-        {PLUGIN_SNAPSHOTTER, "native", REQUIRES(PLUGIN_INTERNAL), &native_schema, native_init, snapshotter_close},
-        {PLUGIN_METADATA, "bolt", REQUIRES(PLUGIN_CONTENT, PLUGIN_EVENT, PLUGIN_INTERNAL, PLUGIN_SNAPSHOTTER),
+        {PLUGIN_METADATA, "bolt",
+         REQUIRES(PLUGIN_CONTENT, PLUGIN_EVENT, PLUGIN_INTERNAL, PLUGIN_SNAPSHOTTER),
          &metadata_schema, metadata_init, metadata_close},
         {PLUGIN_DIFFER, "walking", REQUIRES(PLUGIN_METADATA), NULL, walking_init, free},
         {PLUGIN_SHIM, "manager", NULL, &shim_schema, shim_init, NULL},
-        {PLUGIN_RUNTIME, "task", REQUIRES(PLUGIN_EVENT, PLUGIN_METADATA, PLUGIN_SHIM), NULL, runtime_init, runtime_close},
+        {PLUGIN_RUNTIME, "task", REQUIRES(PLUGIN_EVENT, PLUGIN_METADATA, PLUGIN_SHIM), NULL,
+         runtime_init, runtime_close},
         {PLUGIN_GRPC, "version", NULL, NULL, version_init, NULL},
         {PLUGIN_GRPC, "healthcheck", NULL, NULL, health_init, NULL},
         {PLUGIN_GRPC, "introspection", NULL, NULL, introspection_init, NULL},
@@ -505,7 +514,7 @@ const PluginRegistration plugin_table[] = {
         {PLUGIN_GRPC, "leases", REQUIRES(PLUGIN_METADATA), NULL, leases_init, NULL},
         {PLUGIN_GRPC, "content", REQUIRES(PLUGIN_METADATA), NULL, content_service_init, NULL},
         {PLUGIN_GRPC, "snapshots", REQUIRES(PLUGIN_METADATA), NULL, snapshots_init, NULL},
-        {PLUGIN_GRPC, "diff", REQUIRES(PLUGIN_METADATA), NULL, diff_init, free},
+        {PLUGIN_GRPC, "diff", REQUIRES(PLUGIN_METADATA), NULL, diff_init, NULL},
         {PLUGIN_GRPC, "tasks", REQUIRES(PLUGIN_METADATA, PLUGIN_RUNTIME), NULL, tasks_init, free},
 };
 const size_t n_plugin_table = ARRAY_LEN(plugin_table);

@@ -38,7 +38,8 @@ static int read_event(Arena *a, Google__Protobuf__Any **ret, Err *err)
         if (n < 0)
                 return err_sys(err, errno, "read the event from stdin");
         if (n > LIMIT_TTRPC_MESSAGE)
-                return err_set(err, RESOURCE_EXHAUSTED, "event on stdin: more than %d bytes", LIMIT_TTRPC_MESSAGE);
+                return err_set(err, RESOURCE_EXHAUSTED, "event on stdin: more than %d bytes",
+                               LIMIT_TTRPC_MESSAGE);
         r = message_unpack(a, &google__protobuf__any__descriptor, bytes, (size_t)n, &msg, err);
         if (r < 0)
                 return err_wrap(err, "event on stdin");
@@ -62,10 +63,12 @@ int publish(const char *address, char **args, Err *err)
                 else if ((value = flag_value(&args, "topic")))
                         topic = value;
                 else
-                        return err_set(err, INVALID_ARGUMENT, "publish: bad argument \"%s\"", *args);
+                        return err_set(err, INVALID_ARGUMENT, "publish: bad argument \"%s\"",
+                                       *args);
         }
         if (str_empty(topic))
-                return err_set(err, INVALID_ARGUMENT, "publish: --topic is required to publish event");
+                return err_set(err, INVALID_ARGUMENT,
+                               "publish: --topic is required to publish event");
         if (str_empty(ns))
                 return err_set(err, INVALID_ARGUMENT, "publish: --namespace is required");
         req.topic = topic;

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 
-/* Reads an encoded google.protobuf.Any from stdin and publishes it at the daemon on address. args: --namespace NS
+/* Reads an encoded google.protobuf.Any from stdin and publishes it at the daemon on address. args:
+ * --namespace NS
  * --topic T, NULL-terminated. */
 int publish(const char *address, char **args, Err *err);

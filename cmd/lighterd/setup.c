@@ -14,7 +14,8 @@
 #include "base/mem.h"
 #include "base/path.h"
 
-/* The lock is on a file of its own, which also says who has it; the kernel drops it with the process. */
+/* The lock is on a file of its own, which also says who has it; the kernel drops it with the
+ * process. */
 static int lock_folder(int dirfd, const char *path, Err *err)
 {
         int fd CLEANUP(cleanup_fd) = openat(dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -28,8 +29,10 @@ static int lock_folder(int dirfd, const char *path, Err *err)
                 if (fd_pread_all(fd, pid, sizeof(pid) - 1, 0) < 0)
                         pid[0] = 0;
                 pid[strcspn(pid, "\n")] = 0;
-                return err_set(err, FAILED_PRECONDITION,
-                               "%s is in use by the lighterd with pid %s; stop it, or choose another folder", path, pid);
+                return err_set(
+                        err, FAILED_PRECONDITION,
+                        "%s is in use by the lighterd with pid %s; stop it, or choose another folder",
+                        path, pid);
         }
         snprintf(pid, sizeof(pid), "%d\n", getpid());
         if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, strlen(pid), 0) < 0)
@@ -92,7 +95,8 @@ static int refuse_served(const struct sockaddr_un *addr, Err *err)
         if (fd < 0 || connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0)
                 return 0;
         getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n);
-        return err_set(err, FAILED_PRECONDITION, "%s is served by the process with pid %d", addr->sun_path, peer.pid);
+        return err_set(err, FAILED_PRECONDITION, "%s is served by the process with pid %d",
+                       addr->sun_path, peer.pid);
 }
 
 int setup_socket(const char *path, int64_t uid, int64_t gid, Err *err)
@@ -105,7 +109,8 @@ int setup_socket(const char *path, int64_t uid, int64_t gid, Err *err)
         int r;
 
         if (strlen(path) > LIMIT_SOCKET_PATH)
-                return err_set(err, INVALID_ARGUMENT, "%s: unix socket path too long (> %d)", path, LIMIT_SOCKET_PATH);
+                return err_set(err, INVALID_ARGUMENT, "%s: unix socket path too long (> %d)", path,
+                               LIMIT_SOCKET_PATH);
         strcpy(addr.sun_path, path);
         r = make_parent(path, owner, group, err);
         if (r < 0)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * toml++ behind a C face: no exceptions, no iostreams left in what it gives us. Its tree is copied into ours at once
- * and dropped. Nesting is limited by the library (256 levels).
+ * toml++ behind a C face: no exceptions, no iostreams left in what it gives us. Its tree is copied
+ * into ours at once and dropped. Nesting is limited by the library (256 levels).
  */
-#define TOML_EXCEPTIONS 0
-#define TOML_HEADER_ONLY 1
-#define TOML_ENABLE_FORMATTERS 0
+#define TOML_EXCEPTIONS            0
+#define TOML_HEADER_ONLY           1
+#define TOML_ENABLE_FORMATTERS     0
 #define TOML_ENABLE_WINDOWS_COMPAT 0
-#define TOML_MAX_NESTED_VALUES 64
+#define TOML_MAX_NESTED_VALUES     64
 #include <toml++/toml.h>
 
 #include "config/toml.h"
@@ -86,8 +86,10 @@ int toml_read(Arena *a, const char *text, size_t n, const char *file, TomlNode *
         if (!result) {
                 const toml::parse_error &e = result.error();
 
-                return err_set(err, INVALID_ARGUMENT, "failed to unmarshal TOML at row %d column %d: %.*s",
-                               static_cast<int>(e.source().begin.line), static_cast<int>(e.source().begin.column),
+                return err_set(err, INVALID_ARGUMENT,
+                               "failed to unmarshal TOML at row %d column %d: %.*s",
+                               static_cast<int>(e.source().begin.line),
+                               static_cast<int>(e.source().begin.column),
                                static_cast<int>(e.description().size()), e.description().data());
         }
         *ret = convert(a, result.table(), copy(a, file));

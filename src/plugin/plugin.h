@@ -56,9 +56,8 @@ struct PluginContext {
         PluginSet *set;
         void *host;           /* what the daemon hands to everybody */
         const void *settings; /* the struct of the row's schema */
-        const char
-                *root; /* "<root>/<type>.<id>"; made by the plugin that wants it */
-        const char *state; /* "<state>/<type>.<id>" */
+        const char *root;     /* "<root>/<type>.<id>"; made by the plugin that wants it */
+        const char *state;    /* "<state>/<type>.<id>" */
 };
 
 /* The one working plugin of a type. NOT_FOUND "no plugins registered for TYPE: plugin: not found";

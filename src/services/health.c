@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* https://github.com/grpc/grpc/blob/master/doc/health-checking.md. A daemon that answers at all is serving. */
+/* https://github.com/grpc/grpc/blob/master/doc/health-checking.md. A daemon that answers at all is
+ * serving. */
 #include "services/health.h"
 
 #include "rpc/message.h"
@@ -48,10 +49,11 @@ static int watch_end(Call *c)
 static const RpcStreamOps watch = {.message = watch_message, .end = watch_end};
 
 static const RpcMethod methods[] = {
-        RPC_UNARY_METHOD("Check", check, health__health_check_request, health__health_check_response),
+        RPC_UNARY_METHOD("Check", check, health__health_check_request,
+                         health__health_check_response),
         RPC_UNARY_METHOD("List", list, health__health_list_request, health__health_list_response),
-        RPC_STREAM_METHOD("Watch", &watch, health__health_check_request, health__health_check_response,
-                          RPC_SERVER_STREAMS),
+        RPC_STREAM_METHOD("Watch", &watch, health__health_check_request,
+                          health__health_check_response, RPC_SERVER_STREAMS),
 };
 
 const RpcService health_service = RPC_SERVICE("grpc.health.v1.Health", methods);

@@ -34,7 +34,8 @@ static void fill_exports(Arena *a, const PluginInfo *info, Introspection__Plugin
 {
         p->exports = arena_array(a, Introspection__Plugin__ExportsEntry *, info->n_exports);
         for (size_t i = 0; i < info->n_exports; i++) {
-                Introspection__Plugin__ExportsEntry *e = message_make(a, introspection__plugin__exports_entry);
+                Introspection__Plugin__ExportsEntry *e =
+                        message_make(a, introspection__plugin__exports_entry);
 
                 e->key = info->export_keys[i];
                 e->value = info->export_values[i];
@@ -75,7 +76,8 @@ static const char *plugin_field(void *ctx, const char *const *path, size_t n)
         return NULL;
 }
 
-static int plugins(Call *c, const Introspection__PluginsRequest *req, Introspection__PluginsResponse *rsp)
+static int plugins(Call *c, const Introspection__PluginsRequest *req,
+                   Introspection__PluginsResponse *rsp)
 {
         const IntrospectionService *s = c->ctx;
         size_t n = plugin_set_count(s->plugins);
@@ -108,7 +110,8 @@ static int server(Call *c, const Google__Protobuf__Empty *req, Introspection__Se
         return 0;
 }
 
-static int plugin_info(Call *c, const Introspection__PluginInfoRequest *req, Introspection__PluginInfoResponse *rsp)
+static int plugin_info(Call *c, const Introspection__PluginInfoRequest *req,
+                       Introspection__PluginInfoResponse *rsp)
 {
         const IntrospectionService *s = c->ctx;
 
@@ -117,10 +120,12 @@ static int plugin_info(Call *c, const Introspection__PluginInfoRequest *req, Int
 
                 if (!str_eq(info.type, req->type) || !str_eq(info.id, req->id))
                         continue;
-                /* Nobody here takes options; a shim's own information comes with the runtime's sandbox API. */
+                /* Nobody here takes options; a shim's own information comes with the runtime's
+                 * sandbox API. */
                 if (req->options)
-                        return err_set(c->err, UNIMPLEMENTED, "plugin %s.%s takes no options: not implemented",
-                                       req->type, req->id);
+                        return err_set(c->err, UNIMPLEMENTED,
+                                       "plugin %s.%s takes no options: not implemented", req->type,
+                                       req->id);
                 rsp->plugin = plugin_to_pb(c->arena, &info);
                 return 0;
         }
@@ -128,13 +133,15 @@ static int plugin_info(Call *c, const Introspection__PluginInfoRequest *req, Int
 }
 
 static const RpcMethod methods[] = {
-        RPC_UNARY_METHOD("Plugins", plugins, introspection__plugins_request, introspection__plugins_response),
+        RPC_UNARY_METHOD("Plugins", plugins, introspection__plugins_request,
+                         introspection__plugins_response),
         RPC_UNARY_METHOD("Server", server, google__protobuf__empty, introspection__server_response),
         RPC_UNARY_METHOD("PluginInfo", plugin_info, introspection__plugin_info_request,
                          introspection__plugin_info_response),
 };
 
-const RpcService introspection_service = RPC_SERVICE("containerd.services.introspection.v1.Introspection", methods);
+const RpcService introspection_service =
+        RPC_SERVICE("containerd.services.introspection.v1.Introspection", methods);
 
 /* Version 4, https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-4 */
 static void new_uuid(char ret[37])
@@ -144,8 +151,9 @@ static void new_uuid(char ret[37])
         random_bytes(b, sizeof(b));
         b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
         b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
-        snprintf(ret, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2],
-                 b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+        snprintf(ret, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+                 b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12],
+                 b[13], b[14], b[15]);
 }
 
 int introspection_uuid(int dirfd, char ret[37], Err *err)
