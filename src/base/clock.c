@@ -168,7 +168,7 @@ static void decimal(char *buf, uint64_t v, int digits, const char *unit)
         n = (size_t)snprintf(frac, sizeof(frac), ".%0*llu", digits, (unsigned long long)(v % scale));
         while (n > 0 && (frac[n - 1] == '0' || frac[n - 1] == '.'))
                 frac[--n] = 0;
-        snprintf(buf, TIME_TEXT_MAX, "%llu%s%s", (unsigned long long)(v / scale), frac, unit);
+        snprintf(buf, TIME_TEXT_MAX, "%llu%.10s%.3s", (unsigned long long)(v / scale), frac, unit);
 }
 
 const char *duration_format(int64_t ns, char buf[TIME_TEXT_MAX])
@@ -190,7 +190,7 @@ const char *duration_format(int64_t ns, char buf[TIME_TEXT_MAX])
         if (minutes >= 60)
                 snprintf(hours, sizeof(hours), "%lluh", (unsigned long long)(minutes / 60));
         if (minutes > 0)
-                snprintf(buf, TIME_TEXT_MAX, "%s%s%llum%.12s", sign, hours, (unsigned long long)(minutes % 60), seconds);
+                snprintf(buf, TIME_TEXT_MAX, "%s%s%llum%.16s", sign, hours, (unsigned long long)(minutes % 60), seconds);
         else
                 snprintf(buf, TIME_TEXT_MAX, "%s%.30s", sign, seconds);
         return buf;

@@ -52,15 +52,16 @@ static int fail(Start *s, const char *what)
         return 127;
 }
 
+/* The mask by the system call: glibc's own leaves alone the signals it keeps for itself, which a parent may have
+ * blocked. */
 static void reset_signals(void)
 {
         struct sigaction dfl = {.sa_handler = SIG_DFL};
-        sigset_t none;
+        uint64_t none = 0;
 
         for (int i = 1; i < NSIG; i++)
                 sigaction(i, &dfl, NULL);
-        sigemptyset(&none);
-        sigprocmask(SIG_SETMASK, &none, NULL);
+        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
 }
 
 /*
