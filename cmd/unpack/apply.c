@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The job "apply a layer": blob in, files out, digest back. Requests to the parent go out in the middle of it and are
- * answered before the next byte is read. */
+/* The job "apply a layer": blob in, files out, digest back. Requests to the parent go out in the
+ * middle of it and are answered before the next byte is read. */
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -8,7 +8,8 @@
 #include "diff/extract.h"
 #include "diff/pipeline.h"
 
-/* Besides the files a stream has headers and padding, and whatever follows the archive: that much is hashed. */
+/* Besides the files a stream has headers and padding, and whatever follows the archive: that much
+ * is hashed. */
 #define STREAM_EXTRA (UINT64_C(4) << 30)
 
 typedef struct Asker {
@@ -32,7 +33,8 @@ static int ask(Asker *a, const WorkerMsg *m, int fd, int *ret_errno, Err *err)
         return 0;
 }
 
-static int ask_xattr(void *ctx, int fd, const char *name, const void *value, size_t n, int *ret_errno, Err *err)
+static int ask_xattr(void *ctx, int fd, const char *name, const void *value, size_t n,
+                     int *ret_errno, Err *err)
 {
         WorkerMsg m = {.type = WORKER_MSG_XATTR, .xattr = {name, value, (uint32_t)n}};
 
@@ -43,12 +45,13 @@ static int ask_xattr(void *ctx, int fd, const char *name, const void *value, siz
         return ask(ctx, &m, fd, ret_errno, err);
 }
 
-static int ask_mknod(void *ctx, int dir_fd, const char *name, const TarEntry *e, int *ret_errno, Err *err)
+static int ask_mknod(void *ctx, int dir_fd, const char *name, const TarEntry *e, int *ret_errno,
+                     Err *err)
 {
         WorkerMsg m = {
                 .type = WORKER_MSG_MKNOD,
-                .mknod = {name, e->mode | (e->type == TAR_CHAR ? S_IFCHR : S_IFBLK), e->major, e->minor,
-                          (uint32_t)e->uid, (uint32_t)e->gid},
+                .mknod = {name, e->mode | (e->type == TAR_CHAR ? S_IFCHR : S_IFBLK), e->major,
+                          e->minor, (uint32_t)e->uid, (uint32_t)e->gid},
         };
 
         if (strlen(name) > 255) {
@@ -68,7 +71,8 @@ static int ask_implied(void *ctx, int dir_fd, const char *path, Err *err)
         return errnum ? err_sys(err, errnum, "mkparent %s", path) : 0;
 }
 
-int unpack_apply(int sock, const WorkerApplyMsg *job, int blob_fd, int target_fd, WorkerMsg *ret, Err *err)
+int unpack_apply(int sock, const WorkerApplyMsg *job, int blob_fd, int target_fd, WorkerMsg *ret,
+                 Err *err)
 {
         static Asker asker;
         static Digest digest;
@@ -86,7 +90,8 @@ int unpack_apply(int sock, const WorkerApplyMsg *job, int blob_fd, int target_fd
         int r;
 
         asker.sock = sock;
-        r = pipeline_start(decoder, job->max_bytes + MIN(STREAM_EXTRA, UINT64_MAX - job->max_bytes), &pipeline, err);
+        r = pipeline_start(decoder, job->max_bytes + MIN(STREAM_EXTRA, UINT64_MAX - job->max_bytes),
+                           &pipeline, err);
         if (r < 0)
                 return r;
         *ret = (WorkerMsg){.type = WORKER_MSG_DONE};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The job "read an image archive": each file is announced on the socket and poured into the pipe, links are announced
- * only. What they mean is the parent's affair. */
+/* The job "read an image archive": each file is announced on the socket and poured into the pipe,
+ * links are announced only. What they mean is the parent's affair. */
 #include <errno.h>
 #include <string.h>
 #include "base/fd.h"
@@ -28,7 +28,8 @@ static int next_piece(void *ctx, const uint8_t **ret, size_t *ret_n, Err *err)
                 return r;
         s->size += *ret_n;
         if (s->size > s->max)
-                return err_set(err, RESOURCE_EXHAUSTED, "archive is larger than %llu bytes", (unsigned long long)s->max);
+                return err_set(err, RESOURCE_EXHAUSTED, "archive is larger than %llu bytes",
+                               (unsigned long long)s->max);
         *ret = s->piece;
         return 0;
 }
@@ -56,14 +57,16 @@ static int announce(int sock, const TarEntry *e, TarReader *tar, int data_fd, Er
         if (e->type != TAR_FILE && e->type != TAR_SYMLINK)
                 return 0;
         if (e->sparse)
-                return err_set(err, INVALID_ARGUMENT, "%.200s is a sparse file: invalid argument", e->name);
+                return err_set(err, INVALID_ARGUMENT, "%.200s is a sparse file: invalid argument",
+                               e->name);
         m.entry.type = e->type == TAR_FILE ? WORKER_ENTRY_FILE : WORKER_ENTRY_SYMLINK;
         m.entry.size = e->type == TAR_FILE ? e->size : 0;
         r = worker_msg_send(sock, &m, NULL, 0, err);
         return r < 0 || e->type != TAR_FILE ? r : pour(tar, data_fd, err);
 }
 
-int unpack_import(int sock, const WorkerImportMsg *job, int archive_fd, int data_fd, WorkerMsg *ret, Err *err)
+int unpack_import(int sock, const WorkerImportMsg *job, int archive_fd, int data_fd, WorkerMsg *ret,
+                  Err *err)
 {
         Source src = {
                 .decoder = decoder_new(archive_fd, WORKER_CODEC_SNIFF, DECODE_GZIP_BEST),
@@ -80,7 +83,8 @@ int unpack_import(int sock, const WorkerImportMsg *job, int archive_fd, int data
         tar_reader_init(&tar, next_piece, &src);
         while ((r = tar_next(&tar, &e, err)) == 1) {
                 if (++ret->done.entries > job->max_entries)
-                        return err_set(err, RESOURCE_EXHAUSTED, "archive has more than %llu entries",
+                        return err_set(err, RESOURCE_EXHAUSTED,
+                                       "archive has more than %llu entries",
                                        (unsigned long long)job->max_entries);
                 r = announce(sock, &e, &tar, data_fd, err);
                 if (r < 0)

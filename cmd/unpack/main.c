@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lighter-unpack: reads compressed streams and archives for a parent that does not want to. Descriptor 3 is a socket
- * to it (worker/message.h has the conversation). One job, then the end; also the end when the parent hangs up. There
- * is nothing to clean up: whatever goes wrong, the process goes.
+ * lighter-unpack: reads compressed streams and archives for a parent that does not want to.
+ * Descriptor 3 is a socket to it (worker/message.h has the conversation). One job, then the end;
+ * also the end when the parent hangs up. There is nothing to clean up: whatever goes wrong, the
+ * process goes.
  */
 #include <malloc.h>
 #include <poll.h>
@@ -55,7 +56,8 @@ static int run(WorkerMsg *ret, Err *err)
         r = take_job(&job, fds, err);
         if (r < 0)
                 return r;
-        if ((job.type != WORKER_MSG_APPLY && job.type != WORKER_MSG_IMPORT) || fds[0] < 0 || fds[1] < 0)
+        if ((job.type != WORKER_MSG_APPLY && job.type != WORKER_MSG_IMPORT) || fds[0] < 0 ||
+            fds[1] < 0)
                 return err_set(err, INTERNAL, "no job for lighter-unpack");
         r = sandbox_enter(job.type == WORKER_MSG_APPLY ? fds[1] : -1, err);
         if (r == 0)
@@ -79,7 +81,8 @@ int main(int argc, char **argv)
         }
         signal(SIGPIPE, SIG_IGN);
         umask(0);
-        mallopt(M_ARENA_MAX, 1); /* one arena: address space is limited, and threads hardly allocate */
+        mallopt(M_ARENA_MAX,
+                1); /* one arena: address space is limited, and threads hardly allocate */
         if (run(&result, &err) < 0)
                 result = (WorkerMsg){.type = WORKER_MSG_FAILED,
                                      .failed = {.code = (uint32_t)err.code, .text = err.msg}};

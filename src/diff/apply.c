@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Three steps: find the folder (or mount one), open a grant on it, and serve one worker until it is done. The worker
- * reports digest and size of what it read; that is compared with the image's diff id by whoever asked, so a worker
- * that lies makes its own layer fail.
+ * Three steps: find the folder (or mount one), open a grant on it, and serve one worker until it is
+ * done. The worker reports digest and size of what it read; that is compared with the image's diff
+ * id by whoever asked, so a worker that lies makes its own layer fail.
  */
 #include "diff/apply.h"
 
@@ -24,7 +24,8 @@
 
 #define TEMP_PREFIX        "containerd-mount"
 #define UNPACK_ENTRIES_MAX UINT64_C(100000000)
-#define UNPACK_RESERVE     (UINT64_C(16) << 20) /* of the file system stays free: others live there too */
+#define UNPACK_RESERVE \
+        (UINT64_C(16) << 20) /* of the file system stays free: others live there too */
 
 /* Which media types there are, and whether their bytes may be compressed whatever they say. */
 static int choose_codec(const char *media_type, WorkerCodec *ret, Err *err)
@@ -50,13 +51,16 @@ static int choose_codec(const char *media_type, WorkerCodec *ret, Err *err)
                 if (last && str_eq(last, "+encrypted"))
                         break;
                 if (last)
-                        *ret = !table[i].sniff && (str_eq(last, "+gzip") || str_eq(last, "+zstd")) ? WORKER_CODEC_SNIFF
-                                                                                                   : WORKER_CODEC_RAW;
+                        *ret = !table[i].sniff && (str_eq(last, "+gzip") || str_eq(last, "+zstd"))
+                                       ? WORKER_CODEC_SNIFF
+                                       : WORKER_CODEC_RAW;
                 else
                         *ret = table[i].sniff ? WORKER_CODEC_SNIFF : WORKER_CODEC_RAW;
                 return 0;
         }
-        return err_set(err, UNKNOWN, "failed to get stream processor for %s: no processor for media-type", media_type);
+        return err_set(err, UNKNOWN,
+                       "failed to get stream processor for %s: no processor for media-type",
+                       media_type);
 }
 
 /* What the target's file system has left; a file system without numbers has no limit but ours. */
@@ -133,8 +137,8 @@ static int sync_fs(const Grant *g, const char *dir, Err *err)
         return fd < 0 || syncfs(fd) < 0 ? err_sys(err, errno, "syncfs %s", dir) : 0;
 }
 
-static int apply_to(const DiffApply *a, WorkerCodec codec, const char *dir, const char *lowers, int overlay,
-                    DiffApplied *ret, Err *err)
+static int apply_to(const DiffApply *a, WorkerCodec codec, const char *dir, const char *lowers,
+                    int overlay, DiffApplied *ret, Err *err)
 {
         Worker *w CLEANUP(worker_endp) = NULL;
         Grant g CLEANUP(grant_done) = {.fd = -1};
@@ -146,7 +150,8 @@ static int apply_to(const DiffApply *a, WorkerCodec codec, const char *dir, cons
                 .cancelled = a->cancelled,
                 .ctx = a->ctx,
         };
-        WorkerMsg job = {.type = WORKER_MSG_APPLY, .apply = {.codec = codec, .overlay = (uint32_t)overlay, .root = dir}};
+        WorkerMsg job = {.type = WORKER_MSG_APPLY,
+                         .apply = {.codec = codec, .overlay = (uint32_t)overlay, .root = dir}};
         int r;
 
         r = grant_open(dir, lowers, overlay, &g, err);
@@ -172,7 +177,8 @@ static int has_option(const Mount *m, const char *word)
 
 static int whole(const Mount *m)
 {
-        return str_empty(m->target) && !has_option(m, "ro") && !mount_option(m, "uidmap") && !mount_option(m, "gidmap");
+        return str_empty(m->target) && !has_option(m, "ro") && !mount_option(m, "uidmap") &&
+               !mount_option(m, "gidmap");
 }
 
 static void remove_dir(char **path)
@@ -208,7 +214,8 @@ static int apply_mounted(const DiffApply *a, WorkerCodec codec, DiffApplied *ret
         /* With no mounts the layer lies in the folder itself, and nobody wants it. */
         if (a->n_mounts == 0) {
                 Err ignored = {};
-                int parent CLEANUP(cleanup_fd) = open(a->tmp_root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+                int parent CLEANUP(cleanup_fd) =
+                        open(a->tmp_root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
                 path_remove_tree(parent, strrchr(dir, '/') + 1, &ignored);
         }
@@ -224,8 +231,10 @@ int diff_apply(const DiffApply *a, DiffApplied *ret, Err *err)
         if (r < 0)
                 return r;
         if (m && str_eq(m->type, "overlay") && whole(m) && mount_option(m, "upperdir"))
-                return apply_to(a, codec, mount_option(m, "upperdir"), mount_option(m, "lowerdir"), 1, ret, err);
-        if (m && (str_eq(m->type, "bind") || has_option(m, "bind") || has_option(m, "rbind")) && whole(m)) {
+                return apply_to(a, codec, mount_option(m, "upperdir"), mount_option(m, "lowerdir"),
+                                1, ret, err);
+        if (m && (str_eq(m->type, "bind") || has_option(m, "bind") || has_option(m, "rbind")) &&
+            whole(m)) {
                 r = apply_to(a, codec, m->source, NULL, 0, ret, err);
                 return r < 0 ? err_wrap(err, "mount callback failed on %s", m->source) : 0;
         }

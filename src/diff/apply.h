@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Applying a layer: the blob goes to lighter-unpack, which decompresses it, hashes it and writes the files; what it
- * may not do itself it asks for, and is given on that folder only. Blocks for the whole layer: for pool threads.
+ * Applying a layer: the blob goes to lighter-unpack, which decompresses it, hashes it and writes
+ * the files; what it may not do itself it asks for, and is given on that folder only. Blocks for
+ * the whole layer: for pool threads.
  *
- * Where the files go: one overlay mount with an upperdir gets them straight into it, with overlay's whiteouts; one
- * bind mount into its source; anything else is mounted on a temporary folder first.
+ * Where the files go: one overlay mount with an upperdir gets them straight into it, with overlay's
+ * whiteouts; one bind mount into its source; anything else is mounted on a temporary folder first.
  */
 #pragma once
 
@@ -13,11 +14,11 @@
 
 typedef struct DiffApply {
         const char *media_type;
-        int blob_fd;            /* read from its position to the end; stays the caller's */
+        int blob_fd; /* read from its position to the end; stays the caller's */
         const Mount *mounts;
         size_t n_mounts;
         int sync_fs;
-        const char *tmp_root;   /* where temporary mount points are made, "<root>/tmpmounts" */
+        const char *tmp_root; /* where temporary mount points are made, "<root>/tmpmounts" */
         uint64_t deadline_ns;
         int (*cancelled)(void *ctx); /* NULL: never */
         void *ctx;
@@ -30,10 +31,10 @@ typedef struct DiffApplied {
         uint64_t size;
 } DiffApplied;
 
-/* Errors as containerd words them; UNKNOWN for a broken archive, RESOURCE_EXHAUSTED for one that does not fit. What
- * was written before a failure stays: whoever made the snapshot removes it. */
+/* Errors as containerd words them; UNKNOWN for a broken archive, RESOURCE_EXHAUSTED for one that
+ * does not fit. What was written before a failure stays: whoever made the snapshot removes it. */
 int diff_apply(const DiffApply *a, DiffApplied *ret, Err *err);
 
-/* Takes down the temporary mounts that a killed process left below tmp_root; an absent one is fine. At start, before
- * anything is applied. */
+/* Takes down the temporary mounts that a killed process left below tmp_root; an absent one is fine.
+ * At start, before anything is applied. */
 int diff_cleanup(const char *tmp_root, Err *err);

@@ -25,10 +25,10 @@ static const char *worker_path(void)
         return geteuid() == 0 && access(path, X_OK) == 0 ? path : NULL;
 }
 
-#define NEED_WORKER()                                                                              \
-        if (!worker_path()) {                                                                      \
-                test_skip("needs root and lighter-unpack beside the build folder");                \
-                return;                                                                            \
+#define NEED_WORKER()                                                               \
+        if (!worker_path()) {                                                       \
+                test_skip("needs root and lighter-unpack beside the build folder"); \
+                return;                                                             \
         }
 
 static int blob_of(const Str *s)
@@ -52,11 +52,16 @@ static const char *dir_of(const char *name)
         return p;
 }
 
-static int apply(const Str *tar, const char *media_type, const Mount *m, size_t n, DiffApplied *ret, Err *err)
+static int apply(const Str *tar, const char *media_type, const Mount *m, size_t n, DiffApplied *ret,
+                 Err *err)
 {
         int fd CLEANUP(cleanup_fd) = blob_of(tar);
-        DiffApply a = {.media_type = media_type, .blob_fd = fd, .mounts = m, .n_mounts = n,
-                       .tmp_root = dir_of("tmpmounts"), .worker_path = worker_path()};
+        DiffApply a = {.media_type = media_type,
+                       .blob_fd = fd,
+                       .mounts = m,
+                       .n_mounts = n,
+                       .tmp_root = dir_of("tmpmounts"),
+                       .worker_path = worker_path()};
 
         err_clear(err);
         return diff_apply(&a, ret, err);
@@ -65,12 +70,27 @@ static int apply(const Str *tar, const char *media_type, const Mount *m, size_t 
 static void sample(Str *s)
 {
         make_dir(s, "d");
-        make_entry(s, (MakeEntry){.type = '0', .name = "d/f", .mode = 04750, .uid = 1000, .gid = 50, .mtime = 77,
+        make_entry(s, (MakeEntry){.type = '0',
+                                  .name = "d/f",
+                                  .mode = 04750,
+                                  .uid = 1000,
+                                  .gid = 50,
+                                  .mtime = 77,
                                   .data = "hello"});
         make_link(s, '2', "l", "/etc/passwd");
-        make_entry(s, (MakeEntry){.type = '1', .name = "h", .link = "d/f", .mode = 04750, .uid = 1000, .gid = 50,
+        make_entry(s, (MakeEntry){.type = '1',
+                                  .name = "h",
+                                  .link = "d/f",
+                                  .mode = 04750,
+                                  .uid = 1000,
+                                  .gid = 50,
                                   .mtime = 77});
-        make_entry(s, (MakeEntry){.type = '4', .name = "disk", .major = 7, .minor = 9, .mode = 0640, .gid = 6});
+        make_entry(s, (MakeEntry){.type = '4',
+                                  .name = "disk",
+                                  .major = 7,
+                                  .minor = 9,
+                                  .mode = 0640,
+                                  .gid = 6});
         make_file(s, "d/.wh.gone", "");
         make_file(s, "o/.wh..wh..opq", "");
         make_end(s);
@@ -95,9 +115,11 @@ TEST(apply_onto_a_bind_mount)
         CHECK(digest_eq(&got.digest, &want) && got.size == tar.len);
         CHECK_STR(got.media_type, MEDIA_OCI_LAYER);
         fd = open(dir, O_PATH | O_CLOEXEC);
-        CHECK(fstatat(fd, "h", &st, 0) == 0 && st.st_mode == (S_IFREG | 04750) && st.st_uid == 1000);
+        CHECK(fstatat(fd, "h", &st, 0) == 0 && st.st_mode == (S_IFREG | 04750) &&
+              st.st_uid == 1000);
         CHECK(st.st_mtime == 77 && st.st_nlink == 2);
-        CHECK(fstatat(fd, "disk", &st, 0) == 0 && st.st_mode == (S_IFBLK | 0640) && st.st_rdev == makedev(7, 9));
+        CHECK(fstatat(fd, "disk", &st, 0) == 0 && st.st_mode == (S_IFBLK | 0640) &&
+              st.st_rdev == makedev(7, 9));
         CHECK(fstatat(fd, "d/gone", &st, AT_SYMLINK_NOFOLLOW) < 0);
 }
 
@@ -138,7 +160,8 @@ TEST(apply_without_mounts_leaves_nothing)
         CHECK(rmdir(dir_of("tmpmounts")) == 0);
         str_truncate(&tar, 0);
         CHECK_INT(apply(&tar, MEDIA_OCI_LAYER, NULL, 0, &got, &err), 0);
-        CHECK_STR(got.digest.text, "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        CHECK_STR(got.digest.text,
+                  "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 }
 
 TEST(apply_onto_a_mounted_file_system)
@@ -165,7 +188,8 @@ TEST(apply_errors_are_containerds)
 
         NEED_WORKER();
         CHECK(apply(&tar, "text/plain", &m, 1, &got, &err) == -UNKNOWN);
-        CHECK_STR(err.msg, "failed to get stream processor for text/plain: no processor for media-type");
+        CHECK_STR(err.msg,
+                  "failed to get stream processor for text/plain: no processor for media-type");
         str_add_n(&junk, "\x1f\x8b\x08\0\0\0\0\0\0\3 broken", 17);
         snprintf(want, sizeof(want), "mount callback failed on %s: unexpected EOF", dir);
         CHECK(apply(&junk, MEDIA_OCI_LAYER, &m, 1, &got, &err) == -UNKNOWN);
@@ -175,7 +199,8 @@ TEST(apply_errors_are_containerds)
         CHECK_STR(err.msg, want);
         make_file(&tar, "f", "x");
         make_file(&tar, "f/g", "x");
-        snprintf(want, sizeof(want), "mount callback failed on %s: mkparent %s/f: not a directory", dir, dir);
+        snprintf(want, sizeof(want), "mount callback failed on %s: mkparent %s/f: not a directory",
+                 dir, dir);
         CHECK(apply(&tar, MEDIA_DOCKER_LAYER, &m, 1, &got, &err) == -UNKNOWN);
         CHECK_STR(err.msg, want);
 }
@@ -196,8 +221,13 @@ TEST(apply_is_cancelled)
 
         NEED_WORKER();
         CHECK(pipe2(pipes, O_CLOEXEC) == 0);
-        DiffApply a = {.media_type = MEDIA_OCI_LAYER, .blob_fd = pipes[0], .mounts = &m, .n_mounts = 1,
-                       .tmp_root = dir_of("tmpmounts"), .worker_path = worker_path(), .cancelled = after_a_while,
+        DiffApply a = {.media_type = MEDIA_OCI_LAYER,
+                       .blob_fd = pipes[0],
+                       .mounts = &m,
+                       .n_mounts = 1,
+                       .tmp_root = dir_of("tmpmounts"),
+                       .worker_path = worker_path(),
+                       .cancelled = after_a_while,
                        .ctx = &asked};
 
         CHECK(diff_apply(&a, &got, &err) == -CANCELLED);

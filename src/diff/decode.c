@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One input buffer, one back end per format behind `step`, which turns input into output until one of them is used up.
- * A gzip file may be several members and a zstd file several frames: after each the back end starts again if there
- * is more input. Zeros after the last gzip member are padding, as every gzip tool takes them.
+ * One input buffer, one back end per format behind `step`, which turns input into output until one
+ * of them is used up. A gzip file may be several members and a zstd file several frames: after each
+ * the back end starts again if there is more input. Zeros after the last gzip member are padding,
+ * as every gzip tool takes them.
  */
 #include "diff/decode.h"
 
@@ -141,8 +142,10 @@ static int zlib_step(Decoder *d, uint8_t **out, size_t *n_out, Err *err)
         *n_out -= (size_t)(z->next_out - *out);
         *out = z->next_out;
         if (r == Z_DATA_ERROR && z->msg && strstr(z->msg, "check"))
-                return err_set(err, UNKNOWN, "gzip: invalid %s", strstr(z->msg, "header") ? "header" : "checksum");
-        if (r == Z_DATA_ERROR && z->msg && (strstr(z->msg, "header") || strstr(z->msg, "method")) && z->total_out == 0)
+                return err_set(err, UNKNOWN, "gzip: invalid %s",
+                               strstr(z->msg, "header") ? "header" : "checksum");
+        if (r == Z_DATA_ERROR && z->msg && (strstr(z->msg, "header") || strstr(z->msg, "method")) &&
+            z->total_out == 0)
                 return err_set(err, UNKNOWN, "gzip: invalid header");
         if (r != Z_OK && r != Z_STREAM_END && r != Z_BUF_ERROR)
                 return err_set(err, UNKNOWN, "flate: corrupt input");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Decompression: gzip by ISA-L where it exists, else zlib; zstd; or the bytes as they are. Reads a descriptor, one
- * thread. Errors are worded as Go's libraries word them: they reach clients of containerd.
+ * Decompression: gzip by ISA-L where it exists, else zlib; zstd; or the bytes as they are. Reads a
+ * descriptor, one thread. Errors are worded as Go's libraries word them: they reach clients of
+ * containerd.
  */
 #pragma once
 
@@ -18,6 +19,7 @@ Decoder *decoder_new(int fd, WorkerCodec codec, DecodeGzip gzip);
 Decoder *decoder_free(Decoder *d); /* takes NULL, returns NULL */
 DEFINE_CLEANUP(Decoder *, decoder_free)
 
-/* Fills buf as far as the stream goes: *ret_n < n only at its end. UNKNOWN for a broken stream: "unexpected EOF",
- * "gzip: invalid checksum", ...; RESOURCE_EXHAUSTED for a zstd window that is too large. */
+/* Fills buf as far as the stream goes: *ret_n < n only at its end. UNKNOWN for a broken stream:
+ * "unexpected EOF", "gzip: invalid checksum", ...; RESOURCE_EXHAUSTED for a zstd window that is too
+ * large. */
 int decoder_read(Decoder *d, void *buf, size_t n, size_t *ret_n, Err *err);

@@ -61,7 +61,8 @@ static int file_of(const Str *s)
         return fd;
 }
 
-static int decode(const Str *in, WorkerCodec codec, DecodeGzip gzip, size_t step, Str *ret, Err *err)
+static int decode(const Str *in, WorkerCodec codec, DecodeGzip gzip, size_t step, Str *ret,
+                  Err *err)
 {
         int fd CLEANUP(cleanup_fd) = file_of(in);
         Decoder *d CLEANUP(decoder_freep) = decoder_new(fd, codec, gzip);
@@ -78,21 +79,24 @@ static int decode(const Str *in, WorkerCodec codec, DecodeGzip gzip, size_t step
         return 0;
 }
 
-#define CHECK_DECODES(in, want, n_want)                                                            \
-        for (int g_ = DECODE_GZIP_BEST; g_ <= DECODE_GZIP_ZLIB; g_++)                              \
-                for (size_t step_ = 1009; step_ < 8000000; step_ *= 60) {                          \
-                        Str out_ CLEANUP(str_done) = {};                                           \
-                        Err err_ = {};                                                             \
-                        CHECK_INT(decode(in, WORKER_CODEC_SNIFF, (DecodeGzip)g_, step_, &out_, &err_), 0); \
-                        CHECK(out_.len == (n_want) && memcmp(str_get(&out_), want, out_.len) == 0); \
+#define CHECK_DECODES(in, want, n_want)                                                        \
+        for (int g_ = DECODE_GZIP_BEST; g_ <= DECODE_GZIP_ZLIB; g_++)                          \
+                for (size_t step_ = 1009; step_ < 8000000; step_ *= 60) {                      \
+                        Str out_ CLEANUP(str_done) = {};                                       \
+                        Err err_ = {};                                                         \
+                        CHECK_INT(decode(in, WORKER_CODEC_SNIFF, (DecodeGzip)g_, step_, &out_, \
+                                         &err_),                                               \
+                                  0);                                                          \
+                        CHECK(out_.len == (n_want) &&                                          \
+                              memcmp(str_get(&out_), want, out_.len) == 0);                    \
                 }
 
-#define CHECK_BROKEN(in, want)                                                                     \
-        for (int g_ = DECODE_GZIP_BEST; g_ <= DECODE_GZIP_ZLIB; g_++) {                            \
-                Str out_ CLEANUP(str_done) = {};                                                   \
-                Err err_ = {};                                                                     \
-                CHECK(decode(in, WORKER_CODEC_SNIFF, (DecodeGzip)g_, 65536, &out_, &err_) < 0);     \
-                CHECK_STR(err_.msg, want);                                                         \
+#define CHECK_BROKEN(in, want)                                                                  \
+        for (int g_ = DECODE_GZIP_BEST; g_ <= DECODE_GZIP_ZLIB; g_++) {                         \
+                Str out_ CLEANUP(str_done) = {};                                                \
+                Err err_ = {};                                                                  \
+                CHECK(decode(in, WORKER_CODEC_SNIFF, (DecodeGzip)g_, 65536, &out_, &err_) < 0); \
+                CHECK_STR(err_.msg, want);                                                      \
         }
 
 TEST(decode_what_it_sniffs)
@@ -143,7 +147,7 @@ TEST(decode_truncated)
 
         gzip_of(plain(), 5000, &gz);
         zstd_of(plain(), 5000, &zs);
-        for (size_t n = 4; n < gz.len; n += n > 60 && n + 60 < gz.len ? 37 : 1) {
+        for (size_t n = 4; n<gz.len; n += n> 60 && n + 60 < gz.len ? 37 : 1) {
                 Str cut CLEANUP(str_done) = {};
 
                 str_add_n(&cut, gz.data, n);
@@ -172,13 +176,14 @@ TEST(decode_damaged)
                 Err err = {};
 
                 gz.data[i % gz.len] ^= 0x55;
-                (void)decode(&gz, WORKER_CODEC_SNIFF, i & 1 ? DECODE_GZIP_BEST : DECODE_GZIP_ZLIB, 4096, &got, &err);
+                (void)decode(&gz, WORKER_CODEC_SNIFF, i & 1 ? DECODE_GZIP_BEST : DECODE_GZIP_ZLIB,
+                             4096, &got, &err);
         }
 }
 
 TEST(pipeline_hashes_what_it_hands_on)
 {
-        Str gz CLEANUP(str_done) = {}, got CLEANUP(str_done) = {};
+        Str gz CLEANUP(str_done) = {};
         Digest want, digest;
         uint64_t size;
         Err err = {};
@@ -187,7 +192,8 @@ TEST(pipeline_hashes_what_it_hands_on)
         digest_of(plain(), PLAIN, &want);
         for (int read_pieces = 0; read_pieces < 100; read_pieces += 3) {
                 int fd CLEANUP(cleanup_fd) = file_of(&gz);
-                Decoder *d CLEANUP(decoder_freep) = decoder_new(fd, WORKER_CODEC_SNIFF, DECODE_GZIP_BEST);
+                Decoder *d CLEANUP(decoder_freep) =
+                        decoder_new(fd, WORKER_CODEC_SNIFF, DECODE_GZIP_BEST);
                 Pipeline *p CLEANUP(pipeline_freep) = NULL;
                 const uint8_t *piece;
                 size_t n;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Each entry is made in the hope that nothing is there, which is almost always so and costs one call; what is in the
- * way is removed when the kernel says that it is. The order within an entry is forced: writing and chown() take
- * set-id bits and file capabilities away, and everything touches times.
+ * Each entry is made in the hope that nothing is there, which is almost always so and costs one
+ * call; what is in the way is removed when the kernel says that it is. The order within an entry is
+ * forced: writing and chown() take set-id bits and file capabilities away, and everything touches
+ * times.
  *
- * To empty a folder of what is older than this layer, the layer's own names are remembered, as hashes of the parent's
- * inode and the name: that is the same for all ways through links. Only the plain mode needs it; overlayfs has a
- * mark for such folders.
+ * To empty a folder of what is older than this layer, the layer's own names are remembered, as
+ * hashes of the parent's inode and the name: that is the same for all ways through links. Only the
+ * plain mode needs it; overlayfs has a mark for such folders.
  */
 #include "diff/extract.h"
 
@@ -114,11 +115,12 @@ static void entry_times(const TarEntry *e, struct timespec ret[2])
 
 static int fail(const Extract *x, const Work *w, const char *what, Err *err)
 {
-        return err_sys(err, errno, "%s %s/%s%s%s", what, x->o.label, w->parent, *w->parent ? "/" : "", w->base);
+        return err_sys(err, errno, "%s %s/%s%s%s", what, x->o.label, w->parent,
+                       *w->parent ? "/" : "", w->base);
 }
 
-/* Takes away what is at the name. 1: it is a folder and may stay one. The folder that holds it is looked up again
- * when links or folders have gone. */
+/* Takes away what is at the name. 1: it is a folder and may stay one. The folder that holds it is
+ * looked up again when links or folders have gone. */
 static int make_room(Extract *x, Work *w, int want_dir, Err *err)
 {
         struct stat st;
@@ -147,14 +149,16 @@ static int set_xattr(Extract *x, Work *w, const TarXattr *a, int fd, int by_name
         int r, errnum = 0;
 
         if (str_starts(a->name, "trusted."))
-                return 0; /* the host's own marks, overlayfs' among them; containerd skips them too */
+                return 0; /* the host's own marks, overlayfs' among them; containerd skips them too
+                           */
         if (str_starts(a->name, "security.") && !str_eq(a->name, "security.capability")) {
                 r = x->o.ops.xattr(x->o.ops.ctx, fd, a->name, a->value, a->n_value, &errnum, err);
                 if (r < 0)
                         return r;
         } else if (by_name) {
                 /* There is no call for a link's attributes by folder and name before Linux 6.13. */
-                if (fchdir(w->dir->fd) < 0 || lsetxattr(w->base, a->name, a->value, a->n_value, 0) < 0)
+                if (fchdir(w->dir->fd) < 0 ||
+                    lsetxattr(w->base, a->name, a->value, a->n_value, 0) < 0)
                         errnum = errno;
         } else if (fsetxattr(fd, a->name, a->value, a->n_value, 0) < 0) {
                 errnum = errno;
@@ -163,8 +167,8 @@ static int set_xattr(Extract *x, Work *w, const TarXattr *a, int fd, int by_name
                 return 0;
         if (errnum == EPERM && str_starts(a->name, "user.") && type != TAR_FILE && type != TAR_DIR)
                 return 0; /* user(7): only files and folders have those */
-        return err_set(err, UNKNOWN, "failed to setxattr \"%s/%s/%s\" for key \"%.200s\": %s", x->o.label, w->parent,
-                       w->base, a->name, strerror(errnum));
+        return err_set(err, UNKNOWN, "failed to setxattr \"%s/%s/%s\" for key \"%.200s\": %s",
+                       x->o.label, w->parent, w->base, a->name, strerror(errnum));
 }
 
 /* fd -1: opens the name. */
@@ -180,7 +184,8 @@ static int set_xattrs(Extract *x, Work *w, int fd, Err *err)
                 if (fstatat(w->dir->fd, w->base, &st, AT_SYMLINK_NOFOLLOW) < 0)
                         return fail(x, w, "stat", err);
                 by_name = !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
-                own = openat(w->dir->fd, w->base, O_CLOEXEC | O_NOFOLLOW | (by_name ? O_PATH : O_RDONLY));
+                own = openat(w->dir->fd, w->base,
+                             O_CLOEXEC | O_NOFOLLOW | (by_name ? O_PATH : O_RDONLY));
                 if (own < 0)
                         return fail(x, w, "open", err);
                 fd = own;
@@ -203,8 +208,9 @@ static int bad_owner(const TarEntry *e)
 
 static int chown_failed(const Extract *x, const Work *w, int errnum, Err *err)
 {
-        return err_set(err, UNKNOWN, "failed to Lchown \"%s/%s%s%s\" for UID %lld, GID %lld: %s", x->o.label, w->parent,
-                       *w->parent ? "/" : "", w->base, (long long)w->e->uid, (long long)w->e->gid, strerror(errnum));
+        return err_set(err, UNKNOWN, "failed to Lchown \"%s/%s%s%s\" for UID %lld, GID %lld: %s",
+                       x->o.label, w->parent, *w->parent ? "/" : "", w->base, (long long)w->e->uid,
+                       (long long)w->e->gid, strerror(errnum));
 }
 
 /* Owner, attributes, mode and times of what is no regular file;
@@ -220,7 +226,8 @@ static int dress(Extract *x, Work *w, int existed, int chmod, int times, Err *er
         r = set_xattrs(x, w, -1, err);
         if (r < 0)
                 return r;
-        /* Nobody else changes this tree, and chmod is never set for a link: this does not follow one. */
+        /* Nobody else changes this tree, and chmod is never set for a link: this does not follow
+         * one. */
         if (chmod && fchmodat(w->dir->fd, w->base, e->mode, 0) < 0)
                 return fail(x, w, "chmod", err);
         if (times && utimensat(w->dir->fd, w->base, w->times, AT_SYMLINK_NOFOLLOW) < 0)
@@ -258,11 +265,14 @@ static int make_file(Extract *x, Work *w, TarReader *t, Err *err)
         int r;
 
         /* Said before a byte is written: a terabyte of zeros compresses well. */
-        if (e->size > x->o.max_bytes || (!e->sparse && e->size > x->o.max_bytes - MIN(x->bytes, x->o.max_bytes)))
-                return err_set(err, RESOURCE_EXHAUSTED, "layer needs more than the %llu bytes there are",
+        if (e->size > x->o.max_bytes ||
+            (!e->sparse && e->size > x->o.max_bytes - MIN(x->bytes, x->o.max_bytes)))
+                return err_set(err, RESOURCE_EXHAUSTED,
+                               "layer needs more than the %llu bytes there are",
                                (unsigned long long)x->o.max_bytes);
         for (int tries = 0; fd < 0; tries++) {
-                fd = openat(w->dir->fd, w->base, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, e->mode & 0777);
+                fd = openat(w->dir->fd, w->base,
+                            O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, e->mode & 0777);
                 if (fd >= 0)
                         break;
                 if (errno != EEXIST || tries)
@@ -300,7 +310,8 @@ static int make_dir(Extract *x, Work *w, Err *err)
                 if (!existed && mkdirat(w->dir->fd, w->base, e->mode & 01777) < 0)
                         return fail(x, w, "mkdir", err);
         }
-        r = dress(x, w, existed, existed || !w->dir->plain || (e->mode & 06000) || e->n_xattrs, 0, err);
+        r = dress(x, w, existed, existed || !w->dir->plain || (e->mode & 06000) || e->n_xattrs, 0,
+                  err);
         if (r < 0)
                 return r;
         if (existed && ((e->mode & S_ISGID) || e->n_xattrs)) {
@@ -309,10 +320,11 @@ static int make_dir(Extract *x, Work *w, Err *err)
                 if (r < 0)
                         return r;
         }
-        VEC_PUSH(&x->dirs, (DirTimes){
-                .path = mem_printf("%s%s%s", w->parent, *w->parent ? "/" : "", w->base),
-                .times = {w->times[0], w->times[1]},
-        });
+        VEC_PUSH(&x->dirs,
+                 (DirTimes){
+                         .path = mem_printf("%s%s%s", w->parent, *w->parent ? "/" : "", w->base),
+                         .times = {w->times[0], w->times[1]},
+                 });
         return 0;
 }
 
@@ -331,8 +343,8 @@ static int make_symlink(Extract *x, Work *w, Err *err)
 
 static int link_failed(Extract *x, Work *w, int errnum, Err *err)
 {
-        return err_set(err, UNKNOWN, "link %s/%s %s/%s%s%s: %s", x->o.label, w->e->link, x->o.label, w->parent,
-                       *w->parent ? "/" : "", w->base, strerror(errnum));
+        return err_set(err, UNKNOWN, "link %s/%s %s/%s%s%s: %s", x->o.label, w->e->link, x->o.label,
+                       w->parent, *w->parent ? "/" : "", w->base, strerror(errnum));
 }
 
 /* Links the name itself, also a symlink's, so that what follows cannot reach through it. */
@@ -405,19 +417,20 @@ static int make_node(Extract *x, Work *w, Err *err)
 static int whiteout_overlay(Extract *x, Work *w, Err *err)
 {
         for (int tries = 0; mknodat(w->dir->fd, w->base, S_IFCHR, makedev(0, 0)) < 0; tries++) {
-                int r = errno == EEXIST && !tries ? make_room(x, w, 0, err) : fail(x, w, "mknod", err);
+                int r = errno == EEXIST && !tries ? make_room(x, w, 0, err)
+                                                  : fail(x, w, "mknod", err);
 
                 if (r < 0)
                         return r;
         }
-        if (!owned(w) &&
-            fchownat(w->dir->fd, w->base, (uid_t)w->e->uid, (gid_t)w->e->gid, AT_SYMLINK_NOFOLLOW) < 0)
+        if (!owned(w) && fchownat(w->dir->fd, w->base, (uid_t)w->e->uid, (gid_t)w->e->gid,
+                                  AT_SYMLINK_NOFOLLOW) < 0)
                 return chown_failed(x, w, errno, err);
         return 0;
 }
 
-/* Empties a folder of what this layer did not make. A folder that is older, but now holds something of this layer,
- * stays with that. */
+/* Empties a folder of what this layer did not make. A folder that is older, but now holds something
+ * of this layer, stays with that. */
 static int empty_older(Extract *x, int fd, ino_t ino, int depth, Err *err)
 {
         DIR *dir = fdopendir(fd);
@@ -435,14 +448,16 @@ static int empty_older(Extract *x, int fd, ino_t ino, int depth, Err *err)
                 if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
                         continue;
                 seen = seen_has(&x->seen, seen_key(ino, e->d_name));
-                sub = depth > 0 ? openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+                sub = depth > 0 ? openat(fd, e->d_name,
+                                         O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+                                : -1;
                 if (sub >= 0) {
                         struct stat st = {};
 
                         fstat(sub, &st);
                         r = empty_older(x, sub, st.st_ino, depth - 1, err);
-                        if (r == 0 && !seen && unlinkat(fd, e->d_name, AT_REMOVEDIR) < 0 && errno != ENOTEMPTY &&
-                            errno != EEXIST)
+                        if (r == 0 && !seen && unlinkat(fd, e->d_name, AT_REMOVEDIR) < 0 &&
+                            errno != ENOTEMPTY && errno != EEXIST)
                                 r = err_sys(err, errno, "remove %s", e->d_name);
                 } else if (!seen) {
                         r = path_remove_tree(fd, e->d_name, err);
@@ -499,7 +514,8 @@ static int make(Extract *x, Work *w, TarReader *t, Err *err)
         case TAR_FIFO:
                 return make_node(x, w, err);
         default:
-                return err_set(err, UNKNOWN, "unhandled tar header type %d", (unsigned char)w->e->type);
+                return err_set(err, UNKNOWN, "unhandled tar header type %d",
+                               (unsigned char)w->e->type);
         }
 }
 
@@ -523,7 +539,8 @@ static int entry(Extract *x, const TarEntry *e, TarReader *t, Err *err)
                 return r;
         if (bad_owner(e))
                 return chown_failed(x, &w, EINVAL, err);
-        if (str_starts(w.base, WHITEOUT) && (!str_starts(w.base, WHITEOUT_META) || str_eq(w.base, WHITEOUT_OPAQUE)))
+        if (str_starts(w.base, WHITEOUT) &&
+            (!str_starts(w.base, WHITEOUT_META) || str_eq(w.base, WHITEOUT_OPAQUE)))
                 return whiteout(x, &w, err);
         r = make(x, &w, t, err);
         if (r == 0 && !x->o.overlay)
@@ -535,7 +552,8 @@ int extract_entry(Extract *x, const TarEntry *e, TarReader *t, Err *err)
 {
         int r = entry(x, e, t, err);
 
-        /* A file that an archive names and that is not there is the archive's fault, not a missing object. */
+        /* A file that an archive names and that is not there is the archive's fault, not a missing
+         * object. */
         if (r < 0 && r != -RESOURCE_EXHAUSTED)
                 err->code = UNKNOWN;
         return r < 0 ? -err->code : 0;
@@ -543,7 +561,7 @@ int extract_entry(Extract *x, const TarEntry *e, TarReader *t, Err *err)
 
 int extract_finish(Extract *x, Err *err)
 {
-        VEC_FOREACH(d, &x->dirs) {
+        VEC_FOREACH (d, &x->dirs) {
                 const char *parent, *base;
                 const TreeDir *dir;
                 int r;
@@ -553,7 +571,8 @@ int extract_finish(Extract *x, Err *err)
                 if (r < 0)
                         continue; /* the layer has removed it again */
                 if (utimensat(dir->fd, base, d->times, AT_SYMLINK_NOFOLLOW) < 0 && errno != ENOENT)
-                        return err_sys(err, errno, "set times of %s/%s/%s", x->o.label, parent, base);
+                        return err_sys(err, errno, "set times of %s/%s/%s", x->o.label, parent,
+                                       base);
         }
         return 0;
 }
@@ -577,7 +596,7 @@ Extract *extract_free(Extract *x)
         if (!x)
                 return NULL;
         tree_done(&x->tree);
-        VEC_FOREACH(d, &x->dirs)
+        VEC_FOREACH (d, &x->dirs)
                 free(d->path);
         VEC_DONE(&x->dirs);
         free(x->seen.v);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Archives that are good and archives that attack, unpacked in this process with nothing but the tree's own confinement:
- * what the sandbox adds is not counted on. Around the target lies a canary folder that must stay as it was.
+ * Archives that are good and archives that attack, unpacked in this process with nothing but the
+ * tree's own confinement: what the sandbox adds is not counted on. Around the target lies a canary
+ * folder that must stay as it was.
  */
 #include "diff/extract.h"
 
@@ -27,16 +28,22 @@ typedef struct Fixture {
         uint64_t max_bytes, max_entries;
 } Fixture;
 
-static int op_xattr(void *ctx, int fd, const char *name, const void *value, size_t n, int *ret_errno, Err *err)
+static int op_xattr(void *ctx, int fd, const char *name, const void *value, size_t n,
+                    int *ret_errno, Err *err)
 {
         *ret_errno = grant_xattr(&((Fixture *)ctx)->grant, fd, name, value, n);
         return 0;
 }
 
-static int op_mknod(void *ctx, int dir_fd, const char *name, const TarEntry *e, int *ret_errno, Err *err)
+static int op_mknod(void *ctx, int dir_fd, const char *name, const TarEntry *e, int *ret_errno,
+                    Err *err)
 {
-        WorkerMknodMsg m = {name, e->mode | (e->type == TAR_CHAR ? S_IFCHR : S_IFBLK), e->major, e->minor,
-                            (uint32_t)e->uid, (uint32_t)e->gid};
+        WorkerMknodMsg m = {name,
+                            e->mode | (e->type == TAR_CHAR ? S_IFCHR : S_IFBLK),
+                            e->major,
+                            e->minor,
+                            (uint32_t)e->uid,
+                            (uint32_t)e->gid};
 
         *ret_errno = grant_mknod(&((Fixture *)ctx)->grant, dir_fd, &m);
         return 0;
@@ -88,8 +95,12 @@ static int unpack(Fixture *f, Err *err)
         MakeSource src CLEANUP(make_source_done) = {.s = &f->tar, .step = 1000};
         TarReader t CLEANUP(tar_reader_done);
         ExtractOptions o = {
-                .root_fd = f->root_fd, .label = "/r", .overlay = f->overlay, .max_bytes = f->max_bytes,
-                .max_entries = f->max_entries, .ops = {f, op_xattr, op_mknod, op_implied},
+                .root_fd = f->root_fd,
+                .label = "/r",
+                .overlay = f->overlay,
+                .max_bytes = f->max_bytes,
+                .max_entries = f->max_entries,
+                .ops = {f, op_xattr, op_mknod, op_implied},
         };
         uint64_t entries;
 
@@ -139,26 +150,38 @@ static int canary_ok(Fixture *f)
 
         snprintf(path, sizeof(path), "%s/secret", f->canary);
         fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &st) < 0 || stat(f->canary, &dir) < 0 || fd_read_all(fd, text, 15) != 6)
+        if (fd < 0 || fstat(fd, &st) < 0 || stat(f->canary, &dir) < 0 ||
+            fd_read_all(fd, text, 15) != 6)
                 return 0;
-        return str_eq(text, "secret") && (st.st_mode & 07777) == 0600 && st.st_nlink == 1 && st.st_uid == 0 &&
-               (dir.st_mode & 07777) == 0755 && dir.st_nlink == 2;
+        return str_eq(text, "secret") && (st.st_mode & 07777) == 0600 && st.st_nlink == 1 &&
+               st.st_uid == 0 && (dir.st_mode & 07777) == 0755 && dir.st_nlink == 2;
 }
 
-#define SETUP(f, overlay)                                                                          \
-        Fixture f CLEANUP(fixture_done) = {};                                                      \
-        Err err = {};                                                                              \
-        if (geteuid() != 0) {                                                                      \
-                test_skip("needs root");                                                           \
-                return;                                                                            \
-        }                                                                                          \
+#define SETUP(f, overlay)                     \
+        Fixture f CLEANUP(fixture_done) = {}; \
+        Err err = {};                         \
+        if (geteuid() != 0) {                 \
+                test_skip("needs root");      \
+                return;                       \
+        }                                     \
         setup(&f, overlay)
 
 TEST(extract_names_are_cleaned)
 {
         static const char *const table[][2] = {
-                {"a/b", "a/b"}, {"./a//b/", "a/b"}, {"/abs", "abs"}, {"../../x", "x"}, {"a/../b", "b"}, {".", ""},
-                {"", ""}, {"/", ""}, {"..", ""}, {"a/..", ""}, {"a/./b/../../../c", "c"}, {"...", "..."}, {"a/..b", "a/..b"},
+                {"a/b", "a/b"},
+                {"./a//b/", "a/b"},
+                {"/abs", "abs"},
+                {"../../x", "x"},
+                {"a/../b", "b"},
+                {".", ""},
+                {"", ""},
+                {"/", ""},
+                {"..", ""},
+                {"a/..", ""},
+                {"a/./b/../../../c", "c"},
+                {"...", "..."},
+                {"a/..b", "a/..b"},
         };
         char buf[LIMIT_TAR_NAME], deep[LIMIT_TAR_DEPTH * 2 + 10];
         Err err = {};
@@ -180,26 +203,55 @@ TEST(extract_every_kind_with_all_attributes)
         char value[100] = {};
         SETUP(f, 0);
 
-        make_entry(&f.tar, (MakeEntry){.type = '5', .name = "d", .mode = 02750, .uid = 5, .gid = 6, .mtime = 1000});
+        make_entry(&f.tar, (MakeEntry){.type = '5',
+                                       .name = "d",
+                                       .mode = 02750,
+                                       .uid = 5,
+                                       .gid = 6,
+                                       .mtime = 1000});
         make_pax(&f.tar, "SCHILY.xattr.user.note", "hi");
-        make_entry(&f.tar, (MakeEntry){.type = '0', .name = "d/f", .mode = 04755, .uid = 7, .gid = 8, .mtime = 2000,
+        make_entry(&f.tar, (MakeEntry){.type = '0',
+                                       .name = "d/f",
+                                       .mode = 04755,
+                                       .uid = 7,
+                                       .gid = 8,
+                                       .mtime = 2000,
                                        .data = "text"});
-        make_entry(&f.tar, (MakeEntry){.type = '2', .name = "d/l", .link = "f", .mode = 0777, .uid = 9, .mtime = 3000});
-        make_entry(&f.tar, (MakeEntry){.type = '1', .name = "h", .link = "./d/f", .mode = 04755, .uid = 7, .gid = 8,
+        make_entry(&f.tar, (MakeEntry){.type = '2',
+                                       .name = "d/l",
+                                       .link = "f",
+                                       .mode = 0777,
+                                       .uid = 9,
+                                       .mtime = 3000});
+        make_entry(&f.tar, (MakeEntry){.type = '1',
+                                       .name = "h",
+                                       .link = "./d/f",
+                                       .mode = 04755,
+                                       .uid = 7,
+                                       .gid = 8,
                                        .mtime = 2000});
-        make_entry(&f.tar, (MakeEntry){.type = '3', .name = "null", .major = 1, .minor = 3, .mode = 0666, .gid = 3,
+        make_entry(&f.tar, (MakeEntry){.type = '3',
+                                       .name = "null",
+                                       .major = 1,
+                                       .minor = 3,
+                                       .mode = 0666,
+                                       .gid = 3,
                                        .mtime = 4000});
         make_entry(&f.tar, (MakeEntry){.type = '6', .name = "fifo", .mode = 0622, .mtime = 5000});
         make_file(&f.tar, "d/later", "touches the folder's time");
         CHECK_INT(unpack(&f, &err), 0);
 
-        CHECK(look(&f, "d", &st) == 0 && st.st_mode == (S_IFDIR | 02750) && st.st_uid == 5 && st.st_gid == 6);
+        CHECK(look(&f, "d", &st) == 0 && st.st_mode == (S_IFDIR | 02750) && st.st_uid == 5 &&
+              st.st_gid == 6);
         CHECK_INT(st.st_mtime, 1000);
-        CHECK(look(&f, "d/f", &st) == 0 && st.st_mode == (S_IFREG | 04755) && st.st_uid == 7 && st.st_gid == 8);
+        CHECK(look(&f, "d/f", &st) == 0 && st.st_mode == (S_IFREG | 04755) && st.st_uid == 7 &&
+              st.st_gid == 8);
         CHECK(st.st_mtime == 2000 && st.st_atime == 2000 && st.st_nlink == 2);
         CHECK_STR(text_of(&f, "h"), "text");
-        CHECK(look(&f, "d/l", &st) == 0 && S_ISLNK(st.st_mode) && st.st_uid == 9 && st.st_mtime == 3000);
-        CHECK(look(&f, "null", &st) == 0 && st.st_mode == (S_IFCHR | 0666) && st.st_rdev == makedev(1, 3));
+        CHECK(look(&f, "d/l", &st) == 0 && S_ISLNK(st.st_mode) && st.st_uid == 9 &&
+              st.st_mtime == 3000);
+        CHECK(look(&f, "null", &st) == 0 && st.st_mode == (S_IFCHR | 0666) &&
+              st.st_rdev == makedev(1, 3));
         CHECK(st.st_gid == 3 && st.st_mtime == 4000);
         CHECK(look(&f, "fifo", &st) == 0 && st.st_mode == (S_IFIFO | 0622) && st.st_mtime == 5000);
         /* Within a set-group-id folder, owner and mode are still the archive's. */
@@ -226,7 +278,12 @@ TEST(extract_file_capabilities_survive_owner_and_data)
         rec[1] = '7';
         rec[56] = '\n';
         make_entry(&f.tar, (MakeEntry){.type = 'x', .name = "p", .data = rec, .n_data = 57});
-        make_entry(&f.tar, (MakeEntry){.type = '0', .name = "ping", .mode = 0755, .uid = 0, .gid = 40, .data = "elf"});
+        make_entry(&f.tar, (MakeEntry){.type = '0',
+                                       .name = "ping",
+                                       .mode = 0755,
+                                       .uid = 0,
+                                       .gid = 40,
+                                       .data = "elf"});
         CHECK_INT(unpack(&f, &err), 0);
         CHECK(look(&f, "ping", &st) == 0 && st.st_gid == 40);
 
@@ -282,7 +339,8 @@ TEST(extract_plain_whiteouts)
         CHECK_INT(again(&f, &err), 0);
         CHECK(!has(&f, "d/gone") && has(&f, "d/stays") && !has(&f, "d/.wh.gone"));
         CHECK(!has(&f, "o/old") && !has(&f, "o/sub/old"));
-        CHECK(has(&f, "o/new") && has(&f, "o/sub/new") && has(&f, "o/newer") && !has(&f, "o/.wh..wh..opq"));
+        CHECK(has(&f, "o/new") && has(&f, "o/sub/new") && has(&f, "o/newer") &&
+              !has(&f, "o/.wh..wh..opq"));
         CHECK(has(&f, ".wh..wh.plnk/1.2"));
 }
 
@@ -295,9 +353,11 @@ TEST(extract_overlay_whiteouts)
         make_entry(&f.tar, (MakeEntry){.type = '0', .name = "d/.wh.gone", .uid = 3, .gid = 4});
         make_file(&f.tar, "missing/o/.wh..wh..opq", "");
         CHECK_INT(again(&f, &err), 0);
-        CHECK(look(&f, "d/gone", &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == 0 && st.st_uid == 3);
+        CHECK(look(&f, "d/gone", &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == 0 &&
+              st.st_uid == 3);
         snprintf(path, sizeof(path), "%s/missing/o", f.root);
-        CHECK(getxattr(path, "trusted.overlay.opaque", value, sizeof(value)) == 1 && value[0] == 'y');
+        CHECK(getxattr(path, "trusted.overlay.opaque", value, sizeof(value)) == 1 &&
+              value[0] == 'y');
         make_dir(&f.tar, "d/gone");
         CHECK_INT(again(&f, &err), 0);
         CHECK(look(&f, "d/gone", &st) == 0 && S_ISDIR(st.st_mode));
@@ -315,7 +375,8 @@ TEST(extract_implied_folders_look_like_the_lower_ones)
         make_file(&f.tar, "usr/bin/x", "");
         make_file(&f.tar, "file/x", "");
         CHECK_INT(again(&f, &err), 0);
-        CHECK(look(&f, "usr", &st) == 0 && st.st_uid == 11 && st.st_gid == 12 && (st.st_mode & 07777) == 02711);
+        CHECK(look(&f, "usr", &st) == 0 && st.st_uid == 11 && st.st_gid == 12 &&
+              (st.st_mode & 07777) == 02711);
         CHECK(look(&f, "usr/bin", &st) == 0 && st.st_uid == 0 && (st.st_mode & 0777) == 0755);
         CHECK(look(&f, "file", &st) == 0 && S_ISDIR(st.st_mode) && (st.st_mode & 0777) == 0755);
 }
@@ -389,11 +450,13 @@ TEST(extract_through_links_cve_2014_9356_cve_2026_17106)
 
         snprintf(abs_dir, sizeof(abs_dir), "%.90s", f.canary);
         snprintf(abs_file, sizeof(abs_file), "%.80s/secret", f.canary);
-        const char *targets[] = {abs_dir, "../canary", "../../a/canary", "./../canary", "up/canary"};
+        const char *targets[] = {abs_dir, "../canary", "../../a/canary", "./../canary",
+                                 "up/canary"};
 
         for (int overlay = 0; overlay < 2; overlay++)
                 for (size_t i = 0; i < ARRAY_LEN(targets); i++) {
-                        const char *attacks[] = {"l/secret", "l/new", "l/.wh.secret", "l/.wh..wh..opq", "l/sub/deep"};
+                        const char *attacks[] = {"l/secret", "l/new", "l/.wh.secret",
+                                                 "l/.wh..wh..opq", "l/sub/deep"};
 
                         for (size_t k = 0; k < ARRAY_LEN(attacks); k++) {
                                 f.overlay = overlay;
@@ -403,12 +466,16 @@ TEST(extract_through_links_cve_2014_9356_cve_2026_17106)
                                 (void)again(&f, &err);
                                 CHECK(canary_ok(&f));
                                 make_link(&f.tar, '2', "l", targets[i]);
-                                make_entry(&f.tar, (MakeEntry){.type = '3', .name = "l/dev", .major = 1, .minor = 3});
+                                make_entry(&f.tar, (MakeEntry){.type = '3',
+                                                               .name = "l/dev",
+                                                               .major = 1,
+                                                               .minor = 3});
                                 (void)again(&f, &err);
                                 make_link(&f.tar, '2', "l", targets[i]);
                                 make_link(&f.tar, '1', "h", "l/secret");
                                 (void)again(&f, &err);
-                                make_entry(&f.tar, (MakeEntry){.type = '5', .name = "l", .mode = 0777});
+                                make_entry(&f.tar,
+                                           (MakeEntry){.type = '5', .name = "l", .mode = 0777});
                                 make_file(&f.tar, "l/secret", "stolen");
                                 (void)again(&f, &err);
                                 CHECK(canary_ok(&f));
@@ -429,7 +496,8 @@ TEST(extract_chmod_through_link_cve_2021_32760)
 
         snprintf(abs_file, sizeof(abs_file), "%.80s/secret", f.canary);
         make_link(&f.tar, '2', "a", abs_file);
-        make_entry(&f.tar, (MakeEntry){.type = '1', .name = "b", .link = "a", .mode = 0777, .uid = 1000});
+        make_entry(&f.tar,
+                   (MakeEntry){.type = '1', .name = "b", .link = "a", .mode = 0777, .uid = 1000});
         CHECK_INT(again(&f, &err), 0);
         CHECK(canary_ok(&f));
         make_entry(&f.tar, (MakeEntry){.type = '0', .name = "b", .mode = 0777, .data = "mine"});
@@ -476,7 +544,8 @@ TEST(extract_trusted_attributes_are_not_the_archives_to_set)
 
 TEST(grant_refuses_what_is_not_its_business)
 {
-        int out CLEANUP(cleanup_fd) = -1, in CLEANUP(cleanup_fd) = -1, file CLEANUP(cleanup_fd) = -1;
+        int out CLEANUP(cleanup_fd) = -1, in CLEANUP(cleanup_fd) = -1,
+                file CLEANUP(cleanup_fd) = -1;
         WorkerMknodMsg m = {.name = "n", .mode = S_IFCHR | 0600, .major = 1, .minor = 3};
         struct stat st;
         SETUP(f, 1);
@@ -501,11 +570,14 @@ TEST(grant_refuses_what_is_not_its_business)
         CHECK_INT(grant_mknod(&f.grant, in, &m), EPERM);
         m = (WorkerMknodMsg){.name = "n", .mode = S_IFREG | 0600};
         CHECK_INT(grant_mknod(&f.grant, in, &m), EPERM);
-        m = (WorkerMknodMsg){.name = "n", .mode = S_IFBLK | 06640, .major = 7, .minor = 1, .uid = 4, .gid = 5};
+        m = (WorkerMknodMsg){
+                .name = "n", .mode = S_IFBLK | 06640, .major = 7, .minor = 1, .uid = 4, .gid = 5};
         CHECK_INT(grant_mknod(&f.grant, in, &m), 0);
-        CHECK(look(&f, "n", &st) == 0 && st.st_mode == (S_IFBLK | 06640) && st.st_uid == 4 && st.st_gid == 5);
+        CHECK(look(&f, "n", &st) == 0 && st.st_mode == (S_IFBLK | 06640) && st.st_uid == 4 &&
+              st.st_gid == 5);
         CHECK_INT(grant_implied(&f.grant, out, "x"), EPERM);
-        CHECK_INT(grant_implied(&f.grant, in, "../canary"), 0); /* not there below: the walk ends at the lower folder */
+        CHECK_INT(grant_implied(&f.grant, in, "../canary"),
+                  0); /* not there below: the walk ends at the lower folder */
         CHECK(fstat(in, &st) == 0 && (st.st_mode & 0777) == 0755);
         f.grant.overlay = 0;
         CHECK_INT(grant_xattr(&f.grant, in, "trusted.overlay.opaque", "y", 1), EPERM);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every request is checked as if the worker were an attacker with the folder's content in its hands, swapping names
- * while we look: so an object is opened once, checked, and then acted on through /proc/self/fd, which cannot be
- * swapped.
+ * Every request is checked as if the worker were an attacker with the folder's content in its
+ * hands, swapping names while we look: so an object is opened once, checked, and then acted on
+ * through /proc/self/fd, which cannot be swapped.
  */
 #include "diff/grant.h"
 
@@ -38,7 +38,9 @@ static int inside(const Grant *g, int fd, mode_t *ret_mode)
 {
         struct statx sx;
 
-        if (fd < 0 || statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_MNT_ID | STATX_TYPE, &sx) < 0 ||
+        if (fd < 0 ||
+            statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_MNT_ID | STATX_TYPE, &sx) <
+                    0 ||
             !(sx.stx_mask & STATX_MNT_ID) || sx.stx_mnt_id != g->mount)
                 return 0;
         *ret_mode = sx.stx_mode;
@@ -55,8 +57,8 @@ static int open_lowers(Grant *g, const char *lowers, Err *err)
                 if (!*dir)
                         continue;
                 if (g->n_lowers == LOWERS_MAX)
-                        return err_set(err, INVALID_ARGUMENT, "more than %d lower folders: invalid argument",
-                                       LOWERS_MAX);
+                        return err_set(err, INVALID_ARGUMENT,
+                                       "more than %d lower folders: invalid argument", LOWERS_MAX);
                 fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
                 if (fd < 0)
                         return err_sys(err, errno, "open %s", dir);
@@ -69,7 +71,8 @@ static int open_lowers(Grant *g, const char *lowers, Err *err)
 int grant_open(const char *dir, const char *lowers, int overlay, Grant *ret, Err *err)
 {
         Grant g CLEANUP(grant_done) = {.fd = -1, .overlay = overlay};
-        struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
+        struct mount_attr attr = {.attr_set =
+                                          MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
         struct statx sx;
         int r;
 
@@ -81,7 +84,8 @@ int grant_open(const char *dir, const char *lowers, int overlay, Grant *ret, Err
         if (statx(g.fd, "", AT_EMPTY_PATH, STATX_MNT_ID | STATX_TYPE, &sx) < 0)
                 return err_sys(err, errno, "stat %s", dir);
         if (!(sx.stx_mask & STATX_MNT_ID) || !S_ISDIR(sx.stx_mode))
-                return err_set(err, FAILED_PRECONDITION, "%s is no folder to unpack into: failed precondition", dir);
+                return err_set(err, FAILED_PRECONDITION,
+                               "%s is no folder to unpack into: failed precondition", dir);
         g.mount = sx.stx_mnt_id;
         r = lowers ? open_lowers(&g, lowers, err) : 0;
         if (r < 0)
@@ -102,7 +106,8 @@ void grant_done(Grant *g)
 
 int grant_xattr(const Grant *g, int fd, const char *name, const void *value, size_t n)
 {
-        int opaque = g->overlay && str_eq(name, OVERLAY_OPAQUE) && n == 1 && *(const char *)value == 'y';
+        int opaque =
+                g->overlay && str_eq(name, OVERLAY_OPAQUE) && n == 1 && *(const char *)value == 'y';
         int label = str_starts(name, "security.") && !str_eq(name, "security.capability");
         mode_t mode;
         FdPath path;
@@ -126,8 +131,8 @@ int grant_mknod(const Grant *g, int dir_fd, const WorkerMknodMsg *m)
         mode_t mode;
         FdPath path;
 
-        if ((type != S_IFCHR && type != S_IFBLK) || !good_name(m->name) || !inside(g, dir_fd, &dir_mode) ||
-            !S_ISDIR(dir_mode))
+        if ((type != S_IFCHR && type != S_IFBLK) || !good_name(m->name) ||
+            !inside(g, dir_fd, &dir_mode) || !S_ISDIR(dir_mode))
                 return EPERM;
         if (mknodat(dir_fd, m->name, type, dev) < 0)
                 return errno;
@@ -136,7 +141,8 @@ int grant_mknod(const Grant *g, int dir_fd, const WorkerMknodMsg *m)
                 return errno;
         if (!inside(g, fd, &mode) || (st.st_mode & S_IFMT) != type || st.st_rdev != dev)
                 return EPERM;
-        if (fchownat(fd, "", m->uid, m->gid, AT_EMPTY_PATH) < 0 || chmod(fd_path(fd, path), m->mode & 07777) < 0)
+        if (fchownat(fd, "", m->uid, m->gid, AT_EMPTY_PATH) < 0 ||
+            chmod(fd_path(fd, path), m->mode & 07777) < 0)
                 return errno;
         return 0;
 }
@@ -175,15 +181,18 @@ int grant_implied(const Grant *g, int dir_fd, const char *path)
         if (!inside(g, dir_fd, &mode) || !S_ISDIR(mode))
                 return EPERM;
         for (size_t i = 0; i < g->n_lowers; i++) {
-                int fd CLEANUP(cleanup_fd) = (int)syscall(SYS_openat2, g->lowers[i], path, &how, sizeof(how));
+                int fd CLEANUP(cleanup_fd) =
+                        (int)syscall(SYS_openat2, g->lowers[i], path, &how, sizeof(how));
                 FdPath to;
                 struct stat st;
 
                 if (fd < 0 && errno == ENOENT)
                         continue;
                 if (fd < 0)
-                        return errno == ENOTDIR ? 0 : errno; /* a file or whiteout: replaced, nothing to inherit */
-                if (fstat(fd, &st) < 0 || fchownat(dir_fd, "", st.st_uid, st.st_gid, AT_EMPTY_PATH) < 0 ||
+                        return errno == ENOTDIR ? 0 : errno; /* a file or whiteout: replaced,
+                                                                nothing to inherit */
+                if (fstat(fd, &st) < 0 ||
+                    fchownat(dir_fd, "", st.st_uid, st.st_gid, AT_EMPTY_PATH) < 0 ||
                     chmod(fd_path(dir_fd, to), st.st_mode & 07777) < 0)
                         return errno;
                 return copy_xattrs(fd, dir_fd);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a worker may ask of its parent, and on which folder. The folder is cloned as a mount of its own, whose id
- * nobody else has: a descriptor with that id lies in the folder, whoever sent it. Parents act on descriptors only,
- * never on a worker's paths; names are single components.
+ * What a worker may ask of its parent, and on which folder. The folder is cloned as a mount of its
+ * own, whose id nobody else has: a descriptor with that id lies in the folder, whoever sent it.
+ * Parents act on descriptors only, never on a worker's paths; names are single components.
  */
 #pragma once
 
@@ -10,10 +10,10 @@
 #include "worker/message.h"
 
 typedef struct Grant {
-        int fd;          /* the folder, a detached mount; -1 while closed */
-        uint64_t mount;  /* its id */
-        int overlay;     /* overlayfs' marks may be set */
-        int *lowers;     /* folders to take attributes from, nearest first */
+        int fd;         /* the folder, a detached mount; -1 while closed */
+        uint64_t mount; /* its id */
+        int overlay;    /* overlayfs' marks may be set */
+        int *lowers;    /* folders to take attributes from, nearest first */
         size_t n_lowers;
 } Grant;
 

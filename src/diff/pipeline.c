@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sequence numbers instead of indexes: `made` buffers have been filled, each reader has let go of `used[i]`. Buffer n
- * lives in slot n % SLOTS until both readers are past it. Pieces are large enough that a lock and a wake-up per piece
- * do not show, and small enough that the ring stays in the cache.
+ * Sequence numbers instead of indexes: `made` buffers have been filled, each reader has let go of
+ * `used[i]`. Buffer n lives in slot n % SLOTS until both readers are past it. Pieces are large
+ * enough that a lock and a wake-up per piece do not show, and small enough that the ring stays in
+ * the cache.
  */
 #include "diff/pipeline.h"
 
@@ -26,7 +27,7 @@ struct Pipeline {
         uint8_t *piece[SLOTS];
         pthread_t threads[2];
         int n_threads;
-        int holding;  /* the caller has a piece */
+        int holding; /* the caller has a piece */
         Hasher hasher;
         uint64_t size;
 };
@@ -35,7 +36,8 @@ struct Pipeline {
 static int wait_slot(Pipeline *p, uint64_t *ret)
 {
         LOCKED(&p->lock);
-        while (!p->stop && (p->made - p->used[READER_CALLER] >= SLOTS || p->made - p->used[READER_HASH] >= SLOTS))
+        while (!p->stop && (p->made - p->used[READER_CALLER] >= SLOTS ||
+                            p->made - p->used[READER_HASH] >= SLOTS))
                 lock_wait(&p->lock, &p->changed, 0);
         *ret = p->made;
         return !p->stop;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A header block is 512 bytes; before it may stand others which speak about it: pax records ('x'), GNU long names ('L',
- * 'K'). tar_next() gathers those, then reads the header itself and lets pax override it. Every size is checked before
- * anything is allocated for it, sums are checked for overflow, nothing recurses.
+ * A header block is 512 bytes; before it may stand others which speak about it: pax records ('x'),
+ * GNU long names ('L', 'K'). tar_next() gathers those, then reads the header itself and lets pax
+ * override it. Every size is checked before anything is allocated for it, sums are checked for
+ * overflow, nothing recurses.
  *
  * https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html#tag_20_92_13
  * https://www.gnu.org/software/tar/manual/html_node/Standard.html
@@ -17,7 +18,8 @@ enum { BLOCK = 512 };
 /* What pax records said; the values borrow from TarReader.pax. */
 typedef struct Pax {
         const char *path, *linkpath, *size, *uid, *gid, *mtime, *atime;
-        const char *sparse_major, *sparse_minor, *sparse_name, *sparse_size, *sparse_map, *sparse_blocks;
+        const char *sparse_major, *sparse_minor, *sparse_name, *sparse_size, *sparse_map,
+                *sparse_blocks;
         int have_offsets; /* sparse 0.0: regions came as pairs of records */
 } Pax;
 
@@ -89,7 +91,8 @@ static int skip(TarReader *t, uint64_t n, Err *err)
         return 0;
 }
 
-/* One block, in place where the source's piece holds it whole. 1, or 0 at a clean end of the stream. */
+/* One block, in place where the source's piece holds it whole. 1, or 0 at a clean end of the
+ * stream. */
 static int read_block(TarReader *t, const uint8_t **ret, Err *err)
 {
         size_t have = 0;
@@ -255,9 +258,11 @@ static int pax_record(TarReader *t, Pax *p, char *key, char *value, size_t n_val
 
         if (str_starts(key, xattr)) {
                 if (n_value > LIMIT_TAR_XATTR)
-                        return err_set(err, RESOURCE_EXHAUSTED, "extended attribute of %zu bytes in archive: limit is %d",
+                        return err_set(err, RESOURCE_EXHAUSTED,
+                                       "extended attribute of %zu bytes in archive: limit is %d",
                                        n_value, LIMIT_TAR_XATTR);
-                VEC_PUSH(&t->xattrs, (TarXattr){key + sizeof(xattr) - 1, (uint8_t *)value, n_value});
+                VEC_PUSH(&t->xattrs,
+                         (TarXattr){key + sizeof(xattr) - 1, (uint8_t *)value, n_value});
                 return 0;
         }
         if (str_eq(key, "GNU.sparse.offset") || str_eq(key, "GNU.sparse.numbytes")) {
@@ -267,7 +272,8 @@ static int pax_record(TarReader *t, Pax *p, char *key, char *value, size_t n_val
                         return bad_header(err);
                 if (key[11] == 'o') {
                         if (t->regions.n == LIMIT_TAR_SPARSE)
-                                return err_set(err, RESOURCE_EXHAUSTED, "sparse file in archive has too many regions");
+                                return err_set(err, RESOURCE_EXHAUSTED,
+                                               "sparse file in archive has too many regions");
                         VEC_PUSH(&t->regions, (TarRegion){n, 0});
                 } else if (t->regions.n == 0) {
                         return bad_header(err);
@@ -279,9 +285,11 @@ static int pax_record(TarReader *t, Pax *p, char *key, char *value, size_t n_val
         }
         for (size_t i = 0; i < ARRAY_LEN(table); i++)
                 if (strcmp(key, table[i].key) == 0) {
-                        if (strlen(value) != n_value) /* a NUL would cut the name that others have checked */
+                        /* A NUL would cut the name that others have checked. */
+                        if (strlen(value) != n_value)
                                 return bad_header(err);
-                        *table[i].to = *value ? value : NULL; /* empty: as if the record were absent */
+                        /* Empty is as if the record were absent. */
+                        *table[i].to = *value ? value : NULL;
                 }
         return 0;
 }
@@ -298,8 +306,8 @@ static int pax_parse(TarReader *t, Pax *p, Err *err)
 
                 for (; q < end && *q >= '0' && *q <= '9' && len <= LIMIT_TAR_PAX; q++)
                         len = len * 10 + (uint64_t)(*q - '0');
-                if (q == at || q == end || *q != ' ' || len > (uint64_t)(end - at) || at + len <= q + 1 ||
-                    at[len - 1] != '\n')
+                if (q == at || q == end || *q != ' ' || len > (uint64_t)(end - at) ||
+                    at + len <= q + 1 || at[len - 1] != '\n')
                         return bad_header(err);
                 q++;
                 at[len - 1] = 0;
@@ -324,7 +332,8 @@ static void field(Str *s, const uint8_t *p, size_t n)
 static void header_name(Str *s, const uint8_t *h)
 {
         str_truncate(s, 0);
-        /* GNU's magic is "ustar  \0"; it keeps other things where ustar has the prefix, star only half. */
+        /* GNU's magic is "ustar  \0"; it keeps other things where ustar has the prefix, star only
+         * half. */
         if (memcmp(h + 257, "ustar\0", 6) == 0 && h[345]) {
                 field(s, h + 345, memcmp(h + 508, "tar\0", 4) == 0 ? 131 : 155);
                 str_add_char(s, '/');
@@ -332,17 +341,19 @@ static void header_name(Str *s, const uint8_t *h)
         field(s, h, 100);
 }
 
-/* The numbers of the header block. Device numbers are read only where they mean something: others leave junk there. */
+/* The numbers of the header block. Device numbers are read only where they mean something: others
+ * leave junk there. */
 static int header_numbers(const uint8_t *h, TarEntry *e, Err *err)
 {
         int64_t mode, size, mtime, major = 0, minor = 0;
 
-        if (number(h + 100, 8, &mode) < 0 || number(h + 108, 8, &e->uid) < 0 || number(h + 116, 8, &e->gid) < 0 ||
-            number(h + 124, 12, &size) < 0 || number(h + 136, 12, &mtime) < 0 || size < 0)
+        if (number(h + 100, 8, &mode) < 0 || number(h + 108, 8, &e->uid) < 0 ||
+            number(h + 116, 8, &e->gid) < 0 || number(h + 124, 12, &size) < 0 ||
+            number(h + 136, 12, &mtime) < 0 || size < 0)
                 return bad_header(err);
         if ((e->type == TAR_CHAR || e->type == TAR_BLOCK) &&
-            (number(h + 329, 8, &major) < 0 || number(h + 337, 8, &minor) < 0 || major < 0 || minor < 0 ||
-             major > UINT32_MAX || minor > UINT32_MAX))
+            (number(h + 329, 8, &major) < 0 || number(h + 337, 8, &minor) < 0 || major < 0 ||
+             minor < 0 || major > UINT32_MAX || minor > UINT32_MAX))
                 return bad_header(err);
         e->mode = (uint32_t)mode & 07777;
         e->size = (uint64_t)size;
@@ -354,8 +365,10 @@ static int header_numbers(const uint8_t *h, TarEntry *e, Err *err)
 
 static int pax_apply(const Pax *p, TarEntry *e, Err *err)
 {
-        if ((p->size && pax_u64(p->size, &e->size) < 0) || (p->uid && str_to_i64(p->uid, &e->uid) < 0) ||
-            (p->gid && str_to_i64(p->gid, &e->gid) < 0) || (p->mtime && pax_time(p->mtime, &e->mtime) < 0) ||
+        if ((p->size && pax_u64(p->size, &e->size) < 0) ||
+            (p->uid && str_to_i64(p->uid, &e->uid) < 0) ||
+            (p->gid && str_to_i64(p->gid, &e->gid) < 0) ||
+            (p->mtime && pax_time(p->mtime, &e->mtime) < 0) ||
             (p->atime && pax_time(p->atime, &e->atime) < 0))
                 return bad_header(err);
         if (p->path)
@@ -370,7 +383,7 @@ static int sparse_check(TarReader *t, uint64_t real, uint64_t in_stream, Err *er
 {
         uint64_t end = 0, sum = 0;
 
-        VEC_FOREACH(r, &t->regions) {
+        VEC_FOREACH (r, &t->regions) {
                 if (r->offset < end || r->size > real || r->offset > real - r->size)
                         return bad_header(err);
                 end = r->offset + r->size;
@@ -382,7 +395,8 @@ static int sparse_check(TarReader *t, uint64_t real, uint64_t in_stream, Err *er
 static int add_region(TarReader *t, uint64_t offset, uint64_t size, Err *err)
 {
         if (t->regions.n >= LIMIT_TAR_SPARSE)
-                return err_set(err, RESOURCE_EXHAUSTED, "sparse file in archive has too many regions");
+                return err_set(err, RESOURCE_EXHAUSTED,
+                               "sparse file in archive has too many regions");
         VEC_PUSH(&t->regions, (TarRegion){offset, size});
         return 0;
 }
@@ -463,7 +477,8 @@ static int sparse_map_data(TarReader *t, Err *err)
         return r;
 }
 
-/* The three pax forms. GNU's own typeflag 'S' is refused like any other that containerd does not know. */
+/* The three pax forms. GNU's own typeflag 'S' is refused like any other that containerd does not
+ * know. */
 static int sparse_setup(TarReader *t, const Pax *p, TarEntry *e, Err *err)
 {
         int v1 = str_eq(p->sparse_major, "1") && str_eq(p->sparse_minor, "0");
@@ -491,20 +506,22 @@ static int sparse_setup(TarReader *t, const Pax *p, TarEntry *e, Err *err)
 
 static int header_only(char type)
 {
-        return type == TAR_LINK || type == TAR_SYMLINK || type == TAR_CHAR || type == TAR_BLOCK || type == TAR_DIR ||
-               type == TAR_FIFO;
+        return type == TAR_LINK || type == TAR_SYMLINK || type == TAR_CHAR || type == TAR_BLOCK ||
+               type == TAR_DIR || type == TAR_FIFO;
 }
 
 static int check_names(const TarEntry *e, Err *err)
 {
         if (strlen(e->name) >= LIMIT_TAR_NAME || strlen(e->link) >= LIMIT_TAR_NAME)
-                return err_set(err, RESOURCE_EXHAUSTED, "name in archive is longer than %d bytes: %.60s…",
+                return err_set(err, RESOURCE_EXHAUSTED,
+                               "name in archive is longer than %d bytes: %.60s…",
                                LIMIT_TAR_NAME - 1, e->name);
         return 0;
 }
 
 /* The header that the ones before it spoke about. */
-static int finish(TarReader *t, const uint8_t *h, const Pax *pax, int long_name, int long_link, TarEntry *e, Err *err)
+static int finish(TarReader *t, const uint8_t *h, const Pax *pax, int long_name, int long_link,
+                  TarEntry *e, Err *err)
 {
         uint64_t in_stream;
         int r = header_numbers(h, e, err);
@@ -546,8 +563,9 @@ static int meta_body(TarReader *t, const uint8_t *h, Str *out, uint64_t max, Err
         if (number(h + 124, 12, &size) < 0 || size < 0)
                 return bad_header(err);
         if ((uint64_t)size > max)
-                return err_set(err, RESOURCE_EXHAUSTED, "header of %lld bytes in archive: limit is %llu",
-                               (long long)size, (unsigned long long)max);
+                return err_set(err, RESOURCE_EXHAUSTED,
+                               "header of %lld bytes in archive: limit is %llu", (long long)size,
+                               (unsigned long long)max);
         str_truncate(out, 0);
         return read_body(t, (uint64_t)size, out, err);
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading tar: ustar, pax and GNU, with the same idea of what an archive means as Go's archive/tar, which is what
- * decides for containerd: which typeflags carry data, what a pax record overrides, when an archive has ended. A
- * library that reads more dialects gives no typeflag back, so an unknown one could not be refused; it also costs a
- * tenth of the time of a layer of small files.
+ * Reading tar: ustar, pax and GNU, with the same idea of what an archive means as Go's archive/tar,
+ * which is what decides for containerd: which typeflags carry data, what a pax record overrides,
+ * when an archive has ended. A library that reads more dialects gives no typeflag back, so an
+ * unknown one could not be refused; it also costs a tenth of the time of a layer of small files.
  *
- * Bytes are pulled from a source in blocks of any size and handed on without a copy. One thread; strings of an entry
- * live until the next tar_next().
+ * Bytes are pulled from a source in blocks of any size and handed on without a copy. One thread;
+ * strings of an entry live until the next tar_next().
  */
 #pragma once
 
@@ -45,7 +45,7 @@ typedef struct TarEntry {
         const char *name, *link;
         uint32_t mode; /* 07777 */
         int64_t uid, gid;
-        uint64_t size; /* of the file as it shall be, holes included */
+        uint64_t size;     /* of the file as it shall be, holes included */
         Time mtime, atime; /* atime is {} when the archive has none */
         uint32_t major, minor;
         const TarXattr *xattrs;
@@ -58,7 +58,7 @@ typedef struct TarReader {
         void *ctx;
         const uint8_t *chunk; /* what is left of the source's last answer */
         size_t n_chunk;
-        int ended; /* the source has */
+        int ended;                    /* the source has */
         uint64_t data_left, pad_left; /* of the entry in the stream */
         uint8_t block[512];
 
@@ -75,7 +75,8 @@ void tar_reader_init(TarReader *t, TarSourceFn source, void *ctx);
 void tar_reader_done(TarReader *t);
 
 /* 1 with an entry, 0 at the end of the archive; skips what was not read of the last entry. UNKNOWN
- * "archive/tar: invalid tar header", "unexpected EOF"; RESOURCE_EXHAUSTED past a limit; the source's errors. */
+ * "archive/tar: invalid tar header", "unexpected EOF"; RESOURCE_EXHAUSTED past a limit; the
+ * source's errors. */
 int tar_next(TarReader *t, TarEntry *ret, Err *err);
 /* The next piece of the entry's data and its place in the file; *ret_n 0 at the end. */
 int tar_data(TarReader *t, const uint8_t **ret, size_t *ret_n, uint64_t *ret_offset, Err *err);

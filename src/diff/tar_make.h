@@ -12,7 +12,7 @@ typedef struct MakeEntry {
         unsigned mode, uid, gid, major, minor;
         int64_t mtime;
         const char *data;
-        size_t n_data; /* 0: strlen(data) */
+        size_t n_data;     /* 0: strlen(data) */
         const char *claim; /* the size field as text, instead of the truth */
         const char *magic; /* NULL: ustar */
         int bad_checksum;
@@ -103,7 +103,8 @@ static inline void make_end(Str *s)
                 str_add_char(s, 0);
 }
 
-/* A source that gives at most step bytes at a time, each in memory of its own size so that overreads are seen. */
+/* A source that gives at most step bytes at a time, each in memory of its own size so that
+ * overreads are seen. */
 typedef struct MakeSource {
         const Str *s;
         size_t pos, step;

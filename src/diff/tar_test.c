@@ -36,20 +36,20 @@ static int list(const Str *archive, size_t step, Str *ret, Err *err)
         return r;
 }
 
-#define CHECK_LIST(archive, want)                                                                  \
-        for (size_t step_ = 1; step_ < 5000; step_ = step_ * 3 + 4) {                              \
-                Str out_ CLEANUP(str_done) = {};                                                   \
-                Err err_ = {};                                                                     \
-                CHECK_INT(list(archive, step_, &out_, &err_), 0);                                  \
-                CHECK_STR(str_get(&out_), want);                                                   \
+#define CHECK_LIST(archive, want)                                     \
+        for (size_t step_ = 1; step_ < 5000; step_ = step_ * 3 + 4) { \
+                Str out_ CLEANUP(str_done) = {};                      \
+                Err err_ = {};                                        \
+                CHECK_INT(list(archive, step_, &out_, &err_), 0);     \
+                CHECK_STR(str_get(&out_), want);                      \
         }
 
-#define CHECK_REFUSED(archive, text)                                                               \
-        for (size_t step_ = 1; step_ < 5000; step_ = step_ * 3 + 4) {                              \
-                Str out_ CLEANUP(str_done) = {};                                                   \
-                Err err_ = {};                                                                     \
-                CHECK(list(archive, step_, &out_, &err_) < 0);                                     \
-                CHECK_STR(err_.msg, text);                                                         \
+#define CHECK_REFUSED(archive, text)                                  \
+        for (size_t step_ = 1; step_ < 5000; step_ = step_ * 3 + 4) { \
+                Str out_ CLEANUP(str_done) = {};                      \
+                Err err_ = {};                                        \
+                CHECK(list(archive, step_, &out_, &err_) < 0);        \
+                CHECK_STR(err_.msg, text);                            \
         }
 
 TEST(tar_lists_every_kind)
@@ -66,8 +66,9 @@ TEST(tar_lists_every_kind)
         make_entry(&s, (MakeEntry){.type = 0, .name = "olddir/"});
         make_entry(&s, (MakeEntry){.type = 'Z', .name = "strange", .data = "z"});
         make_end(&s);
-        CHECK_LIST(&s, "5 d/ 0:\n0 d/f 5:hello\n2 l>/etc/passwd 0:\n1 h>d/f 0:\n3 null 0:\n6 fifo 0:\n"
-                       "0 old 0:\n5 olddir/ 0:\nZ strange 1:z\n");
+        CHECK_LIST(&s,
+                   "5 d/ 0:\n0 d/f 5:hello\n2 l>/etc/passwd 0:\n1 h>d/f 0:\n3 null 0:\n6 fifo 0:\n"
+                   "0 old 0:\n5 olddir/ 0:\nZ strange 1:z\n");
 }
 
 TEST(tar_ends_without_zero_blocks_and_ignores_what_follows)
@@ -88,8 +89,12 @@ TEST(tar_long_names_of_gnu_and_pax)
         char longer[301] = {};
 
         memset(longer, 'n', 300);
-        make_entry(&s, (MakeEntry){.type = 'L', .name = "././@LongLink", .data = longer, .n_data = 301});
-        make_entry(&s, (MakeEntry){.type = 'K', .name = "././@LongLink", .data = "far/away", .n_data = 9});
+        make_entry(
+                &s,
+                (MakeEntry){.type = 'L', .name = "././@LongLink", .data = longer, .n_data = 301});
+        make_entry(
+                &s,
+                (MakeEntry){.type = 'K', .name = "././@LongLink", .data = "far/away", .n_data = 9});
         make_link(&s, '2', "short", "near");
         make_pax(&s, "path", "p\xc3\xa4th");
         make_file(&s, "x", "1");
@@ -100,7 +105,8 @@ TEST(tar_long_names_of_gnu_and_pax)
 
         char want[1000];
 
-        snprintf(want, sizeof(want), "2 %s>far/away 0:\n0 p\xc3\xa4th 1:1\n0 y 1:2 [user.a=b=c]\n0 z 1:3\n", longer);
+        snprintf(want, sizeof(want),
+                 "2 %s>far/away 0:\n0 p\xc3\xa4th 1:1\n0 y 1:2 [user.a=b=c]\n0 z 1:3\n", longer);
         CHECK_LIST(&s, want);
 }
 
@@ -129,9 +135,15 @@ TEST(tar_large_numbers_and_pax_size)
         Err err = {};
 
         make_pax(&s, "mtime", "1700000000.25");
-        make_entry(&s, (MakeEntry){.type = '0', .name = "f", .mode = 07755, .uid = 1000, .gid = 2000, .mtime = 5});
+        make_entry(&s, (MakeEntry){.type = '0',
+                                   .name = "f",
+                                   .mode = 07755,
+                                   .uid = 1000,
+                                   .gid = 2000,
+                                   .mtime = 5});
         make_pax(&s, "uid", "4294967294");
-        make_entry(&s, (MakeEntry){.type = '0', .name = "g", .claim = "\x80\0\0\0\0\0\0\0\0\0\0\7"});
+        make_entry(&s,
+                   (MakeEntry){.type = '0', .name = "g", .claim = "\x80\0\0\0\0\0\0\0\0\0\0\7"});
         tar_reader_init(&t, make_next, &src);
         CHECK_INT(tar_next(&t, &e, &err), 1);
         CHECK(e.mtime.sec == 1700000000 && e.mtime.nsec == 250000000);
@@ -160,8 +172,9 @@ TEST(tar_bad_headers_are_refused)
 {
         static const char bad[] = "archive/tar: invalid tar header";
         Str s CLEANUP(str_done) = {};
-        const char *records[] = {"5 a=b\n", "99 path=x\n", "path=x\n", "8 path=x\n", "0 \n", "-1 a=b\n", "6 a=b",
-                                 "18446744073709551616 a=b\n", "5 =bb\n", "6 abc\n"};
+        const char *records[] = {"5 a=b\n", "99 path=x\n", "path=x\n", "8 path=x\n",
+                                 "0 \n",    "-1 a=b\n",    "6 a=b",    "18446744073709551616 a=b\n",
+                                 "5 =bb\n", "6 abc\n"};
 
         make_entry(&s, (MakeEntry){.type = '0', .name = "f", .bad_checksum = 1});
         CHECK_REFUSED(&s, bad);
@@ -169,7 +182,9 @@ TEST(tar_bad_headers_are_refused)
         make_entry(&s, (MakeEntry){.type = '0', .name = "f", .claim = "99999999999"});
         CHECK_REFUSED(&s, bad);
         str_truncate(&s, 0);
-        make_entry(&s, (MakeEntry){.type = '0', .name = "f", .claim = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfe"});
+        make_entry(&s, (MakeEntry){.type = '0',
+                                   .name = "f",
+                                   .claim = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfe"});
         CHECK_REFUSED(&s, bad);
         for (size_t i = 0; i < ARRAY_LEN(records); i++) {
                 str_truncate(&s, 0);
@@ -207,9 +222,15 @@ TEST(tar_sparse_of_pax)
 
         memcpy(data, "2\n0\n3\n100\n3\n", 12);
         memcpy(data + 512, "abcdef", 6);
-        make_entry(&s, (MakeEntry){.type = 'x', .name = "p", .data = "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
-                                   "30 GNU.sparse.name=real/name1\n27 GNU.sparse.realsize=103\n"});
-        make_entry(&s, (MakeEntry){.type = '0', .name = "GNUSparseFile.0/f", .data = data, .n_data = 518});
+        make_entry(
+                &s,
+                (MakeEntry){.type = 'x',
+                            .name = "p",
+                            .data = "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
+                                    "30 GNU.sparse.name=real/name1\n27 GNU.sparse.realsize=103\n"});
+        make_entry(
+                &s,
+                (MakeEntry){.type = '0', .name = "GNUSparseFile.0/f", .data = data, .n_data = 518});
         make_pax(&s, "path", "after");
         make_file(&s, "f", "x");
         make_end(&s);
@@ -226,8 +247,10 @@ TEST(tar_sparse_map_without_end_cve_2025_58183)
         for (int i = 0; i < 70000; i++)
                 str_addf(&map, "%d\n0\n", 0);
         make_pad(&map);
-        make_entry(&s, (MakeEntry){.type = 'x', .name = "p", .data = "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
-                                   "25 GNU.sparse.realsize=1\n"});
+        make_entry(&s, (MakeEntry){.type = 'x',
+                                   .name = "p",
+                                   .data = "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
+                                           "25 GNU.sparse.realsize=1\n"});
         make_entry(&s, (MakeEntry){.type = '0', .name = "f", .data = map.data, .n_data = map.len});
         make_end(&s);
         CHECK_REFUSED(&s, "sparse file in archive has too many regions");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An archive names the same few folders over and over, so a direct-mapped table of open ones saves the walk. The table
- * is keyed by the name in the archive; as names pass through links, everything is forgotten whenever a folder or link
- * changes, which is rare.
+ * An archive names the same few folders over and over, so a direct-mapped table of open ones saves
+ * the walk. The table is keyed by the name in the archive; as names pass through links, everything
+ * is forgotten whenever a folder or link changes, which is rare.
  */
 #include "diff/tree.h"
 
@@ -55,9 +55,10 @@ int tree_clean(const char *name, char *buf, Err *err)
                         depth -= depth > 0;
                 } else if (n > 0 && !(n == 1 && name[0] == '.')) {
                         if (len + n + 2 > LIMIT_TAR_NAME || ++depth > LIMIT_TAR_DEPTH)
-                                return err_set(err, RESOURCE_EXHAUSTED,
-                                               "name in archive is too long or deeper than %d: %.60s…",
-                                               LIMIT_TAR_DEPTH, buf);
+                                return err_set(
+                                        err, RESOURCE_EXHAUSTED,
+                                        "name in archive is too long or deeper than %d: %.60s…",
+                                        LIMIT_TAR_DEPTH, buf);
                         if (len > 0)
                                 buf[len++] = '/';
                         memcpy(buf + len, name, n);
@@ -111,24 +112,29 @@ static int not_a_folder(Tree *t, const char *path, Err *err)
 static int ensure(Tree *t, const char *path, int links, int *ret_fd, Err *err);
 
 /* A link that points nowhere stands where a folder is needed: make what it points to. */
-static int ensure_target(Tree *t, int parent_fd, const char *parent, const char *base, int links, int *ret_fd, Err *err)
+static int ensure_target(Tree *t, int parent_fd, const char *parent, const char *base, int links,
+                         int *ret_fd, Err *err)
 {
         char link[LIMIT_TAR_NAME];
         char *to CLEANUP(cleanup_free) = NULL;
         ssize_t n = readlinkat(parent_fd, base, link, sizeof(link) - 1);
 
         if (n < 0 || links == 0)
-                return err_sys(err, n < 0 ? errno : ELOOP, "mkparent %s/%s/%s", t->label, parent, base);
+                return err_sys(err, n < 0 ? errno : ELOOP, "mkparent %s/%s/%s", t->label, parent,
+                               base);
         link[n] = 0;
         for (ssize_t i = 0, slashes = 0; i < n; i++)
                 if (link[i] == '/' && ++slashes > LIMIT_TAR_DEPTH)
                         return err_sys(err, ELOOP, "mkparent %s/%s/%s", t->label, parent, base);
-        /* Not cleaned: parent may be a link itself, so ".." must be walked, which the kernel does confined. */
-        to = link[0] == '/' ? mem_strdup(link + 1) : mem_printf("%s/%s", *parent ? parent : ".", link);
+        /* Not cleaned: parent may be a link itself, so ".." must be walked, which the kernel does
+         * confined. */
+        to = link[0] == '/' ? mem_strdup(link + 1)
+                            : mem_printf("%s/%s", *parent ? parent : ".", link);
         return ensure(t, to, links - 1, ret_fd, err);
 }
 
-/* Opens a folder, making what is missing. Each level of recursion shortens the path or spends a link. */
+/* Opens a folder, making what is missing. Each level of recursion shortens the path or spends a
+ * link. */
 static int ensure(Tree *t, const char *path, int links, int *ret_fd, Err *err)
 {
         char *copy CLEANUP(cleanup_free) = mem_strdup(path);
@@ -197,7 +203,8 @@ int tree_dir(Tree *t, const char *path, int make, const TreeDir **ret, Err *err)
                 free(d->path);
         }
         *d = (TreeDir){.path = mem_strdup(path), .fd = fd, .ino = st.st_ino};
-        d->plain = !(st.st_mode & S_ISGID) && fgetxattr(fd, "system.posix_acl_default", NULL, 0) < 0;
+        d->plain =
+                !(st.st_mode & S_ISGID) && fgetxattr(fd, "system.posix_acl_default", NULL, 0) < 0;
         *ret = d;
         return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The worker names a member and pours its bytes into a pipe; here they are hashed on their way into the sink. Nothing
- * of an archive is believed but that: names are keys of a table, never paths.
+ * The worker names a member and pours its bytes into a pipe; here they are hashed on their way into
+ * the sink. Nothing of an archive is believed but that: names are keys of a table, never paths.
  */
 #include "images/import.h"
 
@@ -47,8 +47,8 @@ static int next_piece(Reader *rd, uint64_t left, size_t *ret_n, Err *err)
         return r < 0 ? r : err_set(err, INTERNAL, "malformed message from worker");
 }
 
-static int take_text(Reader *rd, ImportArchive *ar, const char *name, uint64_t size, const char **ret, size_t *ret_n,
-                     Err *err)
+static int take_text(Reader *rd, ImportArchive *ar, const char *name, uint64_t size,
+                     const char **ret, size_t *ret_n, Err *err)
 {
         char *text;
         size_t n;
@@ -136,9 +136,12 @@ static int take_entry(Reader *rd, ImportArchive *ar, const WorkerEntryMsg *e, Er
                 return r;
         if (e->type == WORKER_ENTRY_SYMLINK) {
                 dir = strrchr(name, '/');
-                r = tree_clean(arena_printf(ar->a, "%.*s/%s", dir ? (int)(dir - name) : 0, name, e->link), to, err);
+                r = tree_clean(
+                        arena_printf(ar->a, "%.*s/%s", dir ? (int)(dir - name) : 0, name, e->link),
+                        to, err);
                 if (r == 0)
-                        VEC_PUSH(&ar->links, (ImportLink){arena_strdup(ar->a, name), arena_strdup(ar->a, to)});
+                        VEC_PUSH(&ar->links,
+                                 (ImportLink){arena_strdup(ar->a, name), arena_strdup(ar->a, to)});
                 return r;
         }
         if (str_eq(name, "oci-layout"))
@@ -175,7 +178,8 @@ static void archive_done(ImportArchive *ar)
         VEC_DONE(&ar->links);
 }
 
-int image_import(const ImportOptions *o, const ImportSink *sink, Arena *a, ImportResult *ret, Err *err)
+int image_import(const ImportOptions *o, const ImportSink *sink, Arena *a, ImportResult *ret,
+                 Err *err)
 {
         ImportArchive ar CLEANUP(archive_done) = {.a = a, .sink = sink};
         WorkerOptions wo = {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Image archives (an OCI layout as a tar, or what `docker save` writes), compressed or not. The archive itself is read
- * by lighter-unpack; here its members come out as blobs for somebody's content store, and the two kinds of
- * description become one index. Knows nothing of the daemon's metadata: the command line uses it over gRPC.
+ * Image archives (an OCI layout as a tar, or what `docker save` writes), compressed or not. The
+ * archive itself is read by lighter-unpack; here its members come out as blobs for somebody's
+ * content store, and the two kinds of description become one index. Knows nothing of the daemon's
+ * metadata: the command line uses it over gRPC.
  */
 #pragma once
 
@@ -35,13 +36,14 @@ typedef struct ImportResult {
 } ImportResult;
 
 /* Reads the whole archive. INVALID_ARGUMENT "unrecognized image format" and the like. */
-int image_import(const ImportOptions *o, const ImportSink *sink, Arena *a, ImportResult *ret, Err *err);
+int image_import(const ImportOptions *o, const ImportSink *sink, Arena *a, ImportResult *ret,
+                 Err *err);
 
 typedef struct ImportNames {
-        const char *base_name;        /* prefix for references without a registry, "import-2026-01-31" */
-        int only_base_name;           /* keep others only when they match it (--base-name was given) */
+        const char *base_name; /* prefix for references without a registry, "import-2026-01-31" */
+        int only_base_name;    /* keep others only when they match it (--base-name was given) */
         int digests, skip_digest_for_named;
-        const char *index_name;       /* NULL: the index gets no record */
+        const char *index_name; /* NULL: the index gets no record */
 } ImportNames;
 
 typedef struct ImportImage {
@@ -50,5 +52,5 @@ typedef struct ImportImage {
 } ImportImage;
 
 /* The image records that an import makes, in the archive's order. */
-int import_images(Arena *a, const ImportResult *res, const ImportNames *names, ImportImage **ret, size_t *ret_n,
-                  Err *err);
+int import_images(Arena *a, const ImportResult *res, const ImportNames *names, ImportImage **ret,
+                  size_t *ret_n, Err *err);

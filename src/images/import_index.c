@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What an archive's members mean. An OCI layout has its index; `docker save` has manifest.json, from which manifests
- * and an index are made that say the same. Then the names of images, as ctr forms them.
+ * What an archive's members mean. An OCI layout has its index; `docker save` has manifest.json,
+ * from which manifests and an index are made that say the same. Then the names of images, as ctr
+ * forms them.
  */
 #include <string.h>
 #include "base/json.h"
@@ -14,7 +15,8 @@
 #define ANNOTATION_REF  "org.opencontainers.image.ref.name"
 #define LAYOUT_VERSION  "1.0.0"
 
-static int put_document(ImportArchive *ar, const char *kind, json_t *doc, Descriptor *ret, char **ret_text, Err *err)
+static int put_document(ImportArchive *ar, const char *kind, json_t *doc, Descriptor *ret,
+                        char **ret_text, Err *err)
 {
         char *heap CLEANUP(cleanup_free) = json_text(doc);
         const ImportSink *sink = ar->sink;
@@ -45,8 +47,10 @@ static int resolve_layout(ImportArchive *ar, ImportResult *ret, Err *err)
                 return err_set(err, INVALID_ARGUMENT, "unsupported OCI version %.40s", version);
         b = map_find(&ar->blobs, "index.json");
         if (!b)
-                return err_set(err, INVALID_ARGUMENT, "missing index.json in OCI layout " LAYOUT_VERSION);
-        ret->root = (Descriptor){.media_type = MEDIA_OCI_INDEX, .digest = b->digest, .size = (int64_t)b->size};
+                return err_set(err, INVALID_ARGUMENT,
+                               "missing index.json in OCI layout " LAYOUT_VERSION);
+        ret->root = (Descriptor){
+                .media_type = MEDIA_OCI_INDEX, .digest = b->digest, .size = (int64_t)b->size};
         ret->index_json = b->text ? b->text : "";
         ret->n_index_json = b->text ? b->size : 0;
         return index_parse(ar->a, ret->index_json, ret->n_index_json, &ret->index, err);
@@ -54,7 +58,7 @@ static int resolve_layout(ImportArchive *ar, ImportResult *ret, Err *err)
 
 static void follow_links(ImportArchive *ar)
 {
-        VEC_FOREACH(l, &ar->links) {
+        VEC_FOREACH (l, &ar->links) {
                 void *b = map_find(&ar->blobs, l->to);
 
                 if (b)
@@ -71,15 +75,19 @@ static int missing(const ImportArchive *ar, const char *name, Err *err)
 {
         for (size_t i = 0; i < ar->links.n; i++)
                 if (str_eq(ar->links.v[i].name, name))
-                        return err_set(err, INVALID_ARGUMENT, "no target for symlink layer from \"%.200s\" to \"%.200s\"",
+                        return err_set(err, INVALID_ARGUMENT,
+                                       "no target for symlink layer from \"%.200s\" to \"%.200s\"",
                                        name, ar->links.v[i].to);
         return err_set(err, INVALID_ARGUMENT, "layer \"%.200s\" not found", name);
 }
 
 /* {"schemaVersion", "mediaType", "config", "layers"} of one image. */
-static int docker_manifest(ImportArchive *ar, const json_t *layers, const ImportBlob *config, json_t **ret, Err *err)
+static int docker_manifest(ImportArchive *ar, const json_t *layers, const ImportBlob *config,
+                           json_t **ret, Err *err)
 {
-        Descriptor d = {.media_type = MEDIA_DOCKER_CONFIG, .digest = config->digest, .size = (int64_t)config->size};
+        Descriptor d = {.media_type = MEDIA_DOCKER_CONFIG,
+                        .digest = config->digest,
+                        .size = (int64_t)config->size};
         json_t *doc CLEANUP(json_decrefp) = json_object(), *list = json_array();
         const json_t *name;
         size_t i;
@@ -88,7 +96,8 @@ static int docker_manifest(ImportArchive *ar, const json_t *layers, const Import
         json_object_set_new(doc, "mediaType", json_string(MEDIA_DOCKER_MANIFEST));
         json_object_set_new(doc, "config", descriptor_to_json(&d));
         json_object_set_new(doc, "layers", list);
-        json_array_foreach(layers, i, name) {
+        json_array_foreach(layers, i, name)
+        {
                 const char *s = json_string_value(name);
                 const ImportBlob *b = s ? blob_named(ar, s) : NULL;
 
@@ -110,7 +119,8 @@ static int add_tags(ImportArchive *ar, Descriptor d, const json_t *tags, json_t 
 
         if (json_array_size(tags) == 0)
                 json_array_append_new(list, descriptor_to_json(&d));
-        json_array_foreach(tags, i, tag) {
+        json_array_foreach(tags, i, tag)
+        {
                 const char *s = json_string_value(tag);
                 Annotation notes[2];
                 Reference ref;
@@ -150,14 +160,16 @@ static int add_image(ImportArchive *ar, const json_t *image, json_t *list, Err *
                 return r;
         config = blob_named(ar, config_name);
         if (!config)
-                return err_set(err, INVALID_ARGUMENT, "image config \"%.200s\" not found", config_name);
+                return err_set(err, INVALID_ARGUMENT, "image config \"%.200s\" not found",
+                               config_name);
         r = docker_manifest(ar, layers, config, &doc, err);
         if (r == 0)
                 r = put_document(ar, "manifest", doc, &d, &text, err);
         if (r < 0)
                 return r;
         /* A config that cannot be read is found out when the image is used. */
-        if (config->text && image_config_parse(ar->a, config->text, config->size, &ic, &ignored) == 0 &&
+        if (config->text &&
+            image_config_parse(ar->a, config->text, config->size, &ic, &ignored) == 0 &&
             *ic.platform.os) {
                 d.has_platform = 1;
                 d.platform = ic.platform;
@@ -182,7 +194,8 @@ static int resolve_docker(ImportArchive *ar, ImportResult *ret, Err *err)
         if (r < 0)
                 return err_wrap(err, "untar manifest \"manifest.json\"");
         follow_links(ar);
-        json_array_foreach(j, i, image) {
+        json_array_foreach(j, i, image)
+        {
                 r = add_image(ar, image, list, err);
                 if (r < 0)
                         return r;
@@ -227,8 +240,8 @@ static const char *image_name(Arena *a, const Descriptor *d, const ImportNames *
         return names->only_base_name && !has_prefix(ref, names->base_name) ? NULL : ref;
 }
 
-int import_images(Arena *a, const ImportResult *res, const ImportNames *names, ImportImage **ret, size_t *ret_n,
-                  Err *err)
+int import_images(Arena *a, const ImportResult *res, const ImportNames *names, ImportImage **ret,
+                  size_t *ret_n, Err *err)
 {
         ImportImage *list = arena_array(a, ImportImage, res->index.n_manifests * 2 + 1);
         size_t n = 0;
@@ -242,7 +255,8 @@ int import_images(Arena *a, const ImportResult *res, const ImportNames *names, I
                 if (name)
                         list[n++] = (ImportImage){name, *d};
                 if (names->digests && !(name && names->skip_digest_for_named))
-                        list[n++] = (ImportImage){arena_printf(a, "%s@%s", names->base_name, d->digest.text), *d};
+                        list[n++] = (ImportImage){
+                                arena_printf(a, "%s@%s", names->base_name, d->digest.text), *d};
         }
         *ret = list;
         *ret_n = n;

@@ -7,8 +7,8 @@
 #include "images/import.h"
 
 enum {
-        IMPORT_JSON_MAX = 20 * 1024 * 1024,  /* index.json, manifest.json, as containerd has it */
-        IMPORT_KEPT_MAX = 16 * 1024 * 1024,  /* small JSON members kept at hand: one of them is a config */
+        IMPORT_JSON_MAX = 20 * 1024 * 1024, /* index.json, manifest.json, as containerd has it */
+        IMPORT_KEPT_MAX = 16 * 1024 * 1024, /* small JSON kept at hand: one of it is a config */
         IMPORT_ENTRIES = 100000,
 };
 
@@ -34,5 +34,6 @@ typedef struct ImportArchive {
         size_t n_layout, n_docker;
 } ImportArchive;
 
-/* Finds the root: the layout's index, or one made from Docker's manifest.json, which goes to the sink. */
+/* Finds the root: the layout's index, or one made from Docker's manifest.json, which goes to the
+ * sink. */
 int import_resolve(ImportArchive *ar, ImportResult *ret, Err *err);

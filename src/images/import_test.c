@@ -74,24 +74,27 @@ static int import(const Str *tar, Store *s, Arena *a, ImportResult *ret, Err *er
         return image_import(&o, &sink, a, ret, err);
 }
 
-#define SETUP()                                                                                    \
-        Arena a CLEANUP(arena_done);                                                               \
-        Store s CLEANUP(store_done) = {};                                                          \
-        Str tar CLEANUP(str_done) = {};                                                            \
-        ImportResult res;                                                                          \
-        Err err = {};                                                                              \
-        if (!worker_path()) {                                                                      \
-                test_skip("needs lighter-unpack beside the build folder");                         \
-                return;                                                                            \
-        }                                                                                          \
+#define SETUP()                                                            \
+        Arena a CLEANUP(arena_done);                                       \
+        Store s CLEANUP(store_done) = {};                                  \
+        Str tar CLEANUP(str_done) = {};                                    \
+        ImportResult res;                                                  \
+        Err err = {};                                                      \
+        if (!worker_path()) {                                              \
+                test_skip("needs lighter-unpack beside the build folder"); \
+                return;                                                    \
+        }                                                                  \
         arena_init(&a, SIZE_MAX)
 
 #define DIGEST_A "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 static const char layout_index[] =
-        "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\","
-        "\"digest\":\"" DIGEST_A "\",\"size\":0,\"annotations\":{\"org.opencontainers.image.ref.name\":\"v1\"}},"
-        "{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"" DIGEST_A "\",\"size\":0}]}";
+        "{\"schemaVersion\":2,\"manifests\":["
+        "{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\","
+        "\"digest\":\"" DIGEST_A
+        "\",\"size\":0,\"annotations\":{\"org.opencontainers.image.ref.name\":\"v1\"}},"
+        "{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"" DIGEST_A
+        "\",\"size\":0}]}";
 
 TEST(import_an_oci_layout)
 {
@@ -109,7 +112,9 @@ TEST(import_an_oci_layout)
         CHECK_INT(res.index.n_manifests, 2);
         CHECK_INT(res.root.size, (long long)strlen(layout_index));
 
-        ImportNames names = {.base_name = "import-2026-01-31", .digests = 1, .skip_digest_for_named = 1,
+        ImportNames names = {.base_name = "import-2026-01-31",
+                             .digests = 1,
+                             .skip_digest_for_named = 1,
                              .index_name = "all"};
 
         CHECK_INT(import_images(&a, &res, &names, &images, &n, &err), 0);
@@ -121,18 +126,23 @@ TEST(import_an_oci_layout)
 
 TEST(import_what_docker_saved)
 {
-        static const char config[] = "{\"os\":\"linux\",\"architecture\":\"arm64\",\"rootfs\":{\"type\":\"layers\","
-                                     "\"diff_ids\":[]}}";
+        static const char config[] =
+                "{\"os\":\"linux\",\"architecture\":\"arm64\",\"rootfs\":{\"type\":\"layers\","
+                "\"diff_ids\":[]}}";
         ImportImage *images;
         size_t n;
         SETUP();
 
         make_file(&tar, "l1/layer.tar", "raw layer");
-        make_entry(&tar, (MakeEntry){.type = '0', .name = "l2/layer.tar", .data = "\x1f\x8b\x08\0zip", .n_data = 7});
+        make_entry(&tar, (MakeEntry){.type = '0',
+                                     .name = "l2/layer.tar",
+                                     .data = "\x1f\x8b\x08\0zip",
+                                     .n_data = 7});
         make_link(&tar, '2', "l3/layer.tar", "../l1/layer.tar");
         make_file(&tar, "c.json", config);
-        make_file(&tar, "manifest.json", "[{\"Config\":\"c.json\",\"RepoTags\":[\"busybox:1\",\"r.io/a/b:2\"],"
-                                         "\"Layers\":[\"l1/layer.tar\",\"l2/layer.tar\",\"l3/layer.tar\"]}]");
+        make_file(&tar, "manifest.json",
+                  "[{\"Config\":\"c.json\",\"RepoTags\":[\"busybox:1\",\"r.io/a/b:2\"],"
+                  "\"Layers\":[\"l1/layer.tar\",\"l2/layer.tar\",\"l3/layer.tar\"]}]");
         make_end(&tar);
         CHECK_INT(import(&tar, &s, &a, &res, &err), 0);
         CHECK_INT(res.index.n_manifests, 2);
@@ -146,18 +156,21 @@ TEST(import_what_docker_saved)
         CHECK_INT(n, 2);
         CHECK_STR(images[0].name, "docker.io/library/busybox:1");
         CHECK_STR(images[1].name, "r.io/a/b:2");
-        CHECK_STR(descriptor_annotation(&images[1].target, "org.opencontainers.image.ref.name"), "2");
+        CHECK_STR(descriptor_annotation(&images[1].target, "org.opencontainers.image.ref.name"),
+                  "2");
 
         /* The last two documents that the sink got are the manifest and the index. */
         Str want CLEANUP(str_done) = {};
 
-        str_addf(&want, "manifest-%s index-%s ", res.index.manifests[0].digest.text, res.root.digest.text);
+        str_addf(&want, "manifest-%s index-%s ", res.index.manifests[0].digest.text,
+                 res.root.digest.text);
         CHECK(str_ends(str_get(&s.log), str_get(&want)));
 }
 
 TEST(import_prefixes_filter)
 {
-        Descriptor d = {.annotations = (Annotation[]){{"org.opencontainers.image.ref.name", "r.io/app/x:1"}},
+        Descriptor d = {.annotations = (Annotation[]){{"org.opencontainers.image.ref.name",
+                                                       "r.io/app/x:1"}},
                         .n_annotations = 1};
         ImportResult res = {.index = {.manifests = &d, .n_manifests = 1}};
         ImportNames names = {.base_name = "r.io/app"};
@@ -175,7 +188,8 @@ TEST(import_prefixes_filter)
         CHECK(import_images(&a, &res, &names, &images, &n, &err) == 0 && n == 1);
 }
 
-static int import_one(const char *name, const char *text, const char *name2, const char *text2, char *msg)
+static int import_one(const char *name, const char *text, const char *name2, const char *text2,
+                      char *msg)
 {
         Arena a CLEANUP(arena_done);
         Store s CLEANUP(store_done) = {};
@@ -204,18 +218,24 @@ TEST(import_refuses)
         }
         CHECK(import_one("hello", "x", NULL, NULL, msg) == -INVALID_ARGUMENT);
         CHECK_STR(msg, "unrecognized image format");
-        CHECK(import_one("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", NULL, NULL, msg) == -INVALID_ARGUMENT);
+        CHECK(import_one("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", NULL, NULL, msg) ==
+              -INVALID_ARGUMENT);
         CHECK_STR(msg, "missing index.json in OCI layout 1.0.0");
-        CHECK(import_one("oci-layout", "{\"imageLayoutVersion\":\"2\"}", NULL, NULL, msg) == -INVALID_ARGUMENT);
+        CHECK(import_one("oci-layout", "{\"imageLayoutVersion\":\"2\"}", NULL, NULL, msg) ==
+              -INVALID_ARGUMENT);
         CHECK_STR(msg, "unsupported OCI version 2");
         CHECK(import_one("oci-layout", "{", NULL, NULL, msg) == -INVALID_ARGUMENT);
         CHECK(import_one("manifest.json", "{}", NULL, NULL, msg) == -INVALID_ARGUMENT);
-        CHECK(import_one("manifest.json", "[{\"Config\":\"nope\"}]", NULL, NULL, msg) == -INVALID_ARGUMENT);
+        CHECK(import_one("manifest.json", "[{\"Config\":\"nope\"}]", NULL, NULL, msg) ==
+              -INVALID_ARGUMENT);
         CHECK_STR(msg, "image config \"nope\" not found");
-        CHECK(import_one("c", "{}", "manifest.json", "[{\"Config\":\"c\",\"Layers\":[\"../../x\"]}]", msg) < 0);
+        CHECK(import_one("c", "{}", "manifest.json",
+                         "[{\"Config\":\"c\",\"Layers\":[\"../../x\"]}]", msg) < 0);
         CHECK_STR(msg, "layer \"../../x\" not found");
-        CHECK(import_one("c", "{}", "manifest.json", "[{\"Config\":\"c\",\"RepoTags\":[\"A B\"]}]", msg) < 0);
-        CHECK(import_one("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", "index.json", "{\"manifests\":7}", msg) < 0);
+        CHECK(import_one("c", "{}", "manifest.json", "[{\"Config\":\"c\",\"RepoTags\":[\"A B\"]}]",
+                         msg) < 0);
+        CHECK(import_one("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", "index.json",
+                         "{\"manifests\":7}", msg) < 0);
 }
 
 TEST(import_of_giant_documents_cve_2023_25153)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The topmost snapshot that exists already decides where to begin; everything above it is prepared, filled, checked
- * against its diff id and committed, one after another. Others may do the same at the same time: whoever commits
- * first wins, and the loser's work is thrown away.
+ * The topmost snapshot that exists already decides where to begin; everything above it is prepared,
+ * filled, checked against its diff id and committed, one after another. Others may do the same at
+ * the same time: whoever commits first wins, and the loser's work is thrown away.
  */
 #include "images/unpack.h"
 
@@ -14,7 +14,8 @@ enum { TRIES = 3 };
 
 const char *unpack_key(Arena *a, const Digest *chain)
 {
-        static const char base64url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        static const char base64url[] =
+                "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         uint8_t random[4];
         char text[5] = {};
 
@@ -36,9 +37,10 @@ static int exists(const UnpackOps *ops, const char *name, Err *err)
         return r < 0 ? r : 1;
 }
 
-/* A key of somebody else's is met only by chance; a name that exists by now is somebody else's work. 1: done. */
-static int prepare(const UnpackOps *ops, Arena *a, const Digest *chain, const char *parent, const char **ret_key,
-                   Err *err)
+/* A key of somebody else's is met only by chance; a name that exists by now is somebody else's
+ * work. 1: done. */
+static int prepare(const UnpackOps *ops, Arena *a, const Digest *chain, const char *parent,
+                   const char **ret_key, Err *err)
 {
         for (int tries = 0;; tries++) {
                 int r;
@@ -54,7 +56,8 @@ static int prepare(const UnpackOps *ops, Arena *a, const Digest *chain, const ch
         }
 }
 
-/* What was prepared goes when the layer fails; that failure, not the removal's, is the one to tell. */
+/* What was prepared goes when the layer fails; that failure, not the removal's, is the one to tell.
+ */
 static int give_up(const UnpackOps *ops, const char *key, Err *err)
 {
         Err ignored = {};
@@ -63,19 +66,21 @@ static int give_up(const UnpackOps *ops, const char *key, Err *err)
         return -err->code;
 }
 
-static int fill(const UnpackOps *ops, const char *key, const Descriptor *layer, const Digest *diff_id, Err *err)
+static int fill(const UnpackOps *ops, const char *key, const Descriptor *layer,
+                const Digest *diff_id, Err *err)
 {
         Digest got = {};
         int r = ops->apply(ops->ctx, key, layer, &got, err);
 
         if (r == 0 && !digest_eq(&got, diff_id))
-                r = err_set(err, FAILED_PRECONDITION, "wrong diff id \"%s\" calculated on extraction \"%s\"",
-                            diff_id->text, got.text);
+                r = err_set(err, FAILED_PRECONDITION,
+                            "wrong diff id \"%s\" calculated on extraction \"%s\"", diff_id->text,
+                            got.text);
         return r < 0 ? err_wrap(err, "failed to extract layer %s", diff_id->text) : 0;
 }
 
-static int unpack_layer(const UnpackOps *ops, const Descriptor *layer, const Digest *diff_id, const Digest *chain,
-                        const char *parent, Err *err)
+static int unpack_layer(const UnpackOps *ops, const Descriptor *layer, const Digest *diff_id,
+                        const Digest *chain, const char *parent, Err *err)
 {
         Arena a CLEANUP(arena_done);
         const char *key;
@@ -84,7 +89,8 @@ static int unpack_layer(const UnpackOps *ops, const Descriptor *layer, const Dig
         arena_init(&a, SIZE_MAX);
         r = prepare(ops, &a, chain, parent, &key, err);
         if (r != 0)
-                return r < 0 ? err_wrap(err, "failed to prepare extraction snapshot \"%s\"", key) : 0;
+                return r < 0 ? err_wrap(err, "failed to prepare extraction snapshot \"%s\"", key)
+                             : 0;
         r = fill(ops, key, layer, diff_id, err);
         if (r < 0)
                 return give_up(ops, key, err);
@@ -96,11 +102,12 @@ static int unpack_layer(const UnpackOps *ops, const Descriptor *layer, const Dig
                 err_wrap(err, "failed to commit snapshot %s", key);
                 return give_up(ops, key, err);
         }
-        return ops->label(ops->ctx, &layer->digest, "containerd.io/uncompressed", diff_id->text, err);
+        return ops->label(ops->ctx, &layer->digest, "containerd.io/uncompressed", diff_id->text,
+                          err);
 }
 
-int image_unpack(const UnpackOps *ops, const char *snapshotter, const Manifest *manifest, const ImageConfig *config,
-                 Digest *ret_chain, Err *err)
+int image_unpack(const UnpackOps *ops, const char *snapshotter, const Manifest *manifest,
+                 const ImageConfig *config, Digest *ret_chain, Err *err)
 {
         size_t n = manifest->n_layers, have = n;
         Digest chain = {}, parent = {};
@@ -108,7 +115,8 @@ int image_unpack(const UnpackOps *ops, const char *snapshotter, const Manifest *
         int r = 0;
 
         if (n != config->n_diff_ids)
-                return err_set(err, INVALID_ARGUMENT, "number of layers and diffIDs don't match: %zu != %zu", n,
+                return err_set(err, INVALID_ARGUMENT,
+                               "number of layers and diffIDs don't match: %zu != %zu", n,
                                config->n_diff_ids);
         for (; have > 0; have--) {
                 chain_id(config->diff_ids, have, &parent);
@@ -125,7 +133,8 @@ int image_unpack(const UnpackOps *ops, const char *snapshotter, const Manifest *
                 if (i < have)
                         continue;
                 chain_id(config->diff_ids, i + 1, &chain);
-                r = unpack_layer(ops, &manifest->layers[i], &config->diff_ids[i], &chain, parent.text, err);
+                r = unpack_layer(ops, &manifest->layers[i], &config->diff_ids[i], &chain,
+                                 parent.text, err);
                 if (r < 0)
                         return r;
                 parent = chain;

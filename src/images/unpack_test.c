@@ -10,11 +10,11 @@
 typedef struct Fake {
         Str log;
         Map snapshots;
-        const char *wrong;    /* diff id to lie about */
-        const char *fail;     /* operation that fails ... */
+        const char *wrong; /* diff id to lie about */
+        const char *fail;  /* operation that fails ... */
         int fail_code;
-        int collisions;       /* ... and how often Prepare says the key is taken */
-        int commit_lost;      /* somebody else commits first */
+        int collisions;  /* ... and how often Prepare says the key is taken */
+        int commit_lost; /* somebody else commits first */
         size_t at;
 } Fake;
 
@@ -32,7 +32,8 @@ static int fake_stat(void *ctx, const char *key, Err *err)
         return step(f, "stat", err);
 }
 
-static int fake_prepare(void *ctx, const char *key, const char *parent, const UnpackLabel *labels, size_t n, Err *err)
+static int fake_prepare(void *ctx, const char *key, const char *parent, const UnpackLabel *labels,
+                        size_t n, Err *err)
 {
         Fake *f = ctx;
 
@@ -53,7 +54,8 @@ static int fake_apply(void *ctx, const char *key, const Descriptor *layer, Diges
         return step(f, "apply", err);
 }
 
-static int fake_commit(void *ctx, const char *name, const char *key, const UnpackLabel *labels, size_t n, Err *err)
+static int fake_commit(void *ctx, const char *name, const char *key, const UnpackLabel *labels,
+                       size_t n, Err *err)
 {
         Fake *f = ctx;
 
@@ -84,8 +86,10 @@ static void fake_done(Fake *f)
 
 static int run(Fake *f, size_t n_layers, size_t n_diffs, Digest *chain, Err *err)
 {
-        UnpackOps ops = {f, fake_stat, fake_prepare, fake_apply, fake_commit, fake_remove, fake_label, NULL};
-        Descriptor layers[3] = {{.media_type = "layer0"}, {.media_type = "layer1"}, {.media_type = "layer2"}};
+        UnpackOps ops = {f,           fake_stat,   fake_prepare, fake_apply,
+                         fake_commit, fake_remove, fake_label,   NULL};
+        Descriptor layers[3] = {
+                {.media_type = "layer0"}, {.media_type = "layer1"}, {.media_type = "layer2"}};
         Digest diffs[3];
         Manifest m = {.layers = layers, .n_layers = n_layers};
         ImageConfig c = {.diff_ids = diffs, .n_diff_ids = n_diffs};
@@ -109,7 +113,9 @@ TEST(unpack_all_layers_in_order_and_again)
         CHECK_INT(run(&f, 2, 2, &chain, &err), 0);
         CHECK(str_starts(str_get(&f.log), "prepare on nothing;apply layer0;commit "));
         CHECK(strstr(str_get(&f.log), "label containerd.io/uncompressed;prepare on "));
-        str_addf(&want, "commit %.9s;label containerd.io/uncompressed;label containerd.io/gc.ref.snapshot.overlayfs;",
+        str_addf(&want,
+                 "commit %.9s;label containerd.io/uncompressed;"
+                 "label containerd.io/gc.ref.snapshot.overlayfs;",
                  chain.text + 7);
         CHECK(str_ends(str_get(&f.log), str_get(&want)));
 
@@ -144,7 +150,8 @@ TEST(unpack_refuses_what_does_not_fit)
         CHECK_STR(err.msg, "number of layers and diffIDs don't match: 2 != 3");
         f.wrong = "wrong";
         CHECK(run(&f, 1, 1, &chain, &err) == -FAILED_PRECONDITION);
-        CHECK(strstr(err.msg, "wrong diff id \"sha256:") && strstr(err.msg, "calculated on extraction \"sha256:"));
+        CHECK(strstr(err.msg, "wrong diff id \"sha256:") &&
+              strstr(err.msg, "calculated on extraction \"sha256:"));
         CHECK(str_ends(str_get(&f.log), "remove;") && f.snapshots.n == 0);
 }
 
@@ -165,7 +172,8 @@ TEST(unpack_failures_take_the_snapshot_away)
 
 TEST(unpack_beside_somebody_else)
 {
-        Fake lost CLEANUP(fake_done) = {.commit_lost = 1}, taken CLEANUP(fake_done) = {.collisions = 3};
+        Fake lost CLEANUP(fake_done) = {.commit_lost = 1},
+                  taken CLEANUP(fake_done) = {.collisions = 3};
         Fake always CLEANUP(fake_done) = {.collisions = 100};
         Digest chain;
         Err err = {};

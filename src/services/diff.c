@@ -18,8 +18,10 @@ static int open_blob(Call *c, const char *ns, const char *digest, int *ret, Err 
         int r = blobs_open(s->blobs, ns, c->arena, digest, ret, &size, err);
 
         if (r == -NOT_FOUND)
-                return err_set(err, NOT_FOUND,
-                               "failed to get reader from content store: content digest %s: not found", digest);
+                return err_set(
+                        err, NOT_FOUND,
+                        "failed to get reader from content store: content digest %s: not found",
+                        digest);
         return r < 0 ? err_wrap(err, "failed to get reader from content store") : 0;
 }
 

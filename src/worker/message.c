@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One description of each message serves both directions: fields() visits a message's members, and the codec either
- * writes them or reads and checks them. Integers are little-endian as the machine has them; a string is its length,
- * its bytes and a NUL, so that what is decoded can be borrowed as a C string.
+ * One description of each message serves both directions: fields() visits a message's members, and
+ * the codec either writes them or reads and checks them. Integers are little-endian as the machine
+ * has them; a string is its length, its bytes and a NUL, so that what is decoded can be borrowed as
+ * a C string.
  */
 #include "worker/message.h"
 
@@ -158,7 +159,8 @@ int worker_msg_encode(const WorkerMsg *m, uint8_t *buf, size_t *ret_len, Err *er
         u32(&c, &type);
         fields(&c, &copy);
         if (c.failed)
-                return err_set(err, RESOURCE_EXHAUSTED, "message %d for a worker does not fit", (int)m->type);
+                return err_set(err, RESOURCE_EXHAUSTED, "message %d for a worker does not fit",
+                               (int)m->type);
         *ret_len = c.pos;
         return 0;
 }
@@ -246,7 +248,8 @@ static void drop_fds(int fds[WORKER_FDS_MAX])
         }
 }
 
-int worker_msg_recv(int sock, int timeout_ms, uint8_t *buf, WorkerMsg *ret, int ret_fds[WORKER_FDS_MAX], Err *err)
+int worker_msg_recv(int sock, int timeout_ms, uint8_t *buf, WorkerMsg *ret,
+                    int ret_fds[WORKER_FDS_MAX], Err *err)
 {
         union {
                 char space[CMSG_SPACE(sizeof(int) * WORKER_FDS_MAX)];

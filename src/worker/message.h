@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a worker and its parent say to each other: one message per packet of a SOCK_SEQPACKET socket pair, with
- * descriptors beside it where the table says so. Both are the same build, so the encoding is private to it.
+ * What a worker and its parent say to each other: one message per packet of a SOCK_SEQPACKET socket
+ * pair, with descriptors beside it where the table says so. Both are the same build, so the
+ * encoding is private to it.
  *
- * A worker reads bytes from outside and may have been taken over by them: whatever arrives from it is decoded
- * with every length, enum and end checked, and means no more than that the worker asks for it.
+ * A worker reads bytes from outside and may have been taken over by them: whatever arrives from it
+ * is decoded with every length, enum and end checked, and means no more than that the worker asks
+ * for it.
  *
  *      parent                      worker
  *                <- HELLO          its namespaces exist and want their id map
@@ -42,15 +44,20 @@ typedef enum WorkerMsgType {
         WORKER_MSG_LAST = WORKER_MSG_FAILED,
 } WorkerMsgType;
 
-/* How a stream is compressed. SNIFF looks at the first bytes and takes what it does not know as it is. */
-typedef enum WorkerCodec { WORKER_CODEC_RAW, WORKER_CODEC_SNIFF, WORKER_CODEC_LAST = WORKER_CODEC_SNIFF } WorkerCodec;
+/* How a stream is compressed. SNIFF looks at the first bytes and takes what it does not know as it
+ * is. */
+typedef enum WorkerCodec {
+        WORKER_CODEC_RAW,
+        WORKER_CODEC_SNIFF,
+        WORKER_CODEC_LAST = WORKER_CODEC_SNIFF
+} WorkerCodec;
 
 typedef struct WorkerApplyMsg {
-        uint32_t codec;       /* WorkerCodec */
-        uint32_t overlay;     /* whiteouts as overlayfs has them, instead of removing what they name */
-        uint64_t max_bytes;   /* of all files together */
+        uint32_t codec;   /* WorkerCodec */
+        uint32_t overlay; /* whiteouts as overlayfs has them, instead of removing what they name */
+        uint64_t max_bytes; /* of all files together */
         uint64_t max_entries;
-        const char *root;     /* how messages name the target */
+        const char *root; /* how messages name the target */
 } WorkerApplyMsg;
 
 typedef struct WorkerImportMsg {
@@ -77,7 +84,11 @@ typedef struct WorkerReplyMsg {
         uint32_t errnum; /* 0: done */
 } WorkerReplyMsg;
 
-typedef enum WorkerEntryType { WORKER_ENTRY_FILE, WORKER_ENTRY_SYMLINK, WORKER_ENTRY_LAST = WORKER_ENTRY_SYMLINK } WorkerEntryType;
+typedef enum WorkerEntryType {
+        WORKER_ENTRY_FILE,
+        WORKER_ENTRY_SYMLINK,
+        WORKER_ENTRY_LAST = WORKER_ENTRY_SYMLINK
+} WorkerEntryType;
 
 typedef struct WorkerEntryMsg {
         uint32_t type; /* WorkerEntryType */
@@ -86,9 +97,9 @@ typedef struct WorkerEntryMsg {
 } WorkerEntryMsg;
 
 typedef struct WorkerDoneMsg {
-        uint64_t size;      /* of the uncompressed stream */
+        uint64_t size; /* of the uncompressed stream */
         uint64_t entries;
-        const char *digest; /* of the uncompressed stream, "" after IMPORT; decoding checks its form */
+        const char *digest; /* of the same, "" after IMPORT; decoding checks its form */
 } WorkerDoneMsg;
 
 typedef struct WorkerFailedMsg {
@@ -116,8 +127,9 @@ int worker_msg_encode(const WorkerMsg *m, uint8_t *buf, size_t *ret_len, Err *er
 /* Strings borrow from bytes. INTERNAL "malformed message from worker". */
 int worker_msg_decode(const uint8_t *bytes, size_t n, WorkerMsg *ret, Err *err);
 
-/* One packet each; both block. timeout_ms -1 waits for ever. Descriptors that come are O_CLOEXEC and the caller's,
- * those not come are -1; on failure there are none. buf holds WORKER_MSG_MAX bytes and what *ret borrows.
- * UNAVAILABLE: the other end is gone. DEADLINE_EXCEEDED. */
+/* One packet each; both block. timeout_ms -1 waits for ever. Descriptors that come are O_CLOEXEC
+ * and the caller's, those not come are -1; on failure there are none. buf holds WORKER_MSG_MAX
+ * bytes and what *ret borrows. UNAVAILABLE: the other end is gone. DEADLINE_EXCEEDED. */
 int worker_msg_send(int sock, const WorkerMsg *m, const int *fds, size_t n_fds, Err *err);
-int worker_msg_recv(int sock, int timeout_ms, uint8_t *buf, WorkerMsg *ret, int ret_fds[WORKER_FDS_MAX], Err *err);
+int worker_msg_recv(int sock, int timeout_ms, uint8_t *buf, WorkerMsg *ret,
+                    int ret_fds[WORKER_FDS_MAX], Err *err);

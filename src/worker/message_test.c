@@ -9,7 +9,8 @@
 #include "base/limits.h"
 #include "base/test.h"
 
-static const char zero_digest[] = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+static const char zero_digest[] =
+        "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 static uint8_t buf[WORKER_MSG_MAX];
 
 static const WorkerMsg samples[] = {
@@ -41,8 +42,8 @@ TEST(message_round_trip)
         }
 }
 
-/* Every truncation and every single-byte change of every message: refused or read, never out of bounds. The copy
- * is exactly as long as the message, so that the sanitizer sees a byte too far. */
+/* Every truncation and every single-byte change of every message: refused or read, never out of
+ * bounds. The copy is exactly as long as the message, so that the sanitizer sees a byte too far. */
 TEST(message_decode_survives_damage)
 {
         for (size_t i = 0; i < ARRAY_LEN(samples); i++) {

@@ -2,10 +2,13 @@
 /*
  * Four walls, each meant to hold alone:
  *
- *   - user namespace with the file capabilities and nothing else, so that no call outside files is privileged;
- *   - a root folder that is an empty read-only tmpfs: paths lead nowhere, only descriptors that were handed in do;
- *   - Landlock: of those, only what lies below the target may be changed by path;
- *   - a system call filter: no exec, no sockets, no mounts, no namespaces, no ptrace, no executable memory.
+ * - a user namespace with the file capabilities and nothing else, so that no call outside files is
+ *   privileged;
+ * - a root folder that is an empty read-only tmpfs: paths lead nowhere, only descriptors that were
+ *   handed in do;
+ * - Landlock: of those, only what lies below the target may be changed by path;
+ * - a system call filter: no exec, no sockets, no mounts, no namespaces, no ptrace, no executable
+ *   memory.
  *
  * The target folder comes as a mount of its own (open_tree), so that even ".." ends there.
  */
@@ -39,8 +42,8 @@
 
 static int refused(Err *err, const char *what)
 {
-        return err_set(err, FAILED_PRECONDITION, "sandbox of worker: %s: %s: failed precondition", what,
-                       strerror(errno));
+        return err_set(err, FAILED_PRECONDITION, "sandbox of worker: %s: %s: failed precondition",
+                       what, strerror(errno));
 }
 
 int sandbox_unshare(Err *err)
@@ -54,7 +57,8 @@ static int empty_root(Err *err)
 {
         if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
                 return refused(err, "private mounts");
-        if (mount("none", "/proc", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,nr_inodes=2,mode=555") < 0)
+        if (mount("none", "/proc", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                  "size=4k,nr_inodes=2,mode=555") < 0)
                 return refused(err, "empty root");
         if (chdir("/proc") < 0)
                 return refused(err, "chdir");
@@ -70,7 +74,8 @@ static int empty_root(Err *err)
         }
         if (chdir("/") < 0)
                 return refused(err, "chdir");
-        if (mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+        if (mount(NULL, "/", NULL,
+                  MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
                 return refused(err, "read-only root");
         return 0;
 }
@@ -80,10 +85,12 @@ static int drop_capabilities(Err *err)
         struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
         uint64_t keep = CAP(CAP_CHOWN) | CAP(CAP_DAC_OVERRIDE) | CAP(CAP_FOWNER) | CAP(CAP_FSETID) |
                         CAP(CAP_SETFCAP) | CAP(CAP_MKNOD);
-        struct __user_cap_data_struct d[2] = {{.effective = (uint32_t)keep, .permitted = (uint32_t)keep}};
+        struct __user_cap_data_struct d[2] = {
+                {.effective = (uint32_t)keep, .permitted = (uint32_t)keep}};
 
         for (int cap = 0; cap <= 63; cap++)
-                if (!(keep & CAP(cap)) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EINVAL)
+                if (!(keep & CAP(cap)) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 &&
+                    errno != EINVAL)
                         return refused(err, "bounding set");
         if (syscall(SYS_capset, &h, d) < 0)
                 return refused(err, "capabilities");
@@ -96,11 +103,11 @@ static int landlock(int write_fd, Err *err)
         struct landlock_ruleset_attr attr = {
                 .handled_access_fs = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE |
                                      LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR |
-                                     LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
-                                     LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR |
-                                     LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |
-                                     LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
-                                     LANDLOCK_ACCESS_FS_MAKE_SYM,
+                                     LANDLOCK_ACCESS_FS_REMOVE_DIR |
+                                     LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR |
+                                     LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |
+                                     LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO |
+                                     LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM,
         };
         int fd CLEANUP(cleanup_fd) = -1;
         long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -114,7 +121,8 @@ static int landlock(int write_fd, Err *err)
                 return refused(err, "landlock");
         if (write_fd >= 0) {
                 struct landlock_path_beneath_attr rule = {
-                        .allowed_access = attr.handled_access_fs & ~(uint64_t)LANDLOCK_ACCESS_FS_EXECUTE,
+                        .allowed_access =
+                                attr.handled_access_fs & ~(uint64_t)LANDLOCK_ACCESS_FS_EXECUTE,
                         .parent_fd = write_fd,
                 };
 
@@ -149,23 +157,25 @@ static int limits(Err *err)
         return 0;
 }
 
+/* clang-format off */
 static const int allowed[] = {
         /* descriptors that are open */
-        SCMP_SYS(read), SCMP_SYS(readv), SCMP_SYS(pread64), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(pwrite64),
-        SCMP_SYS(close), SCMP_SYS(lseek), SCMP_SYS(ftruncate), SCMP_SYS(fadvise64), SCMP_SYS(fcntl),
-        SCMP_SYS(fstat), SCMP_SYS(fstatfs), SCMP_SYS(getdents64), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(dup),
-        SCMP_SYS(sendmsg), SCMP_SYS(recvmsg), SCMP_SYS(shutdown), SCMP_SYS(splice),
+        SCMP_SYS(read), SCMP_SYS(readv), SCMP_SYS(pread64), SCMP_SYS(write), SCMP_SYS(writev),
+        SCMP_SYS(pwrite64), SCMP_SYS(close), SCMP_SYS(lseek), SCMP_SYS(ftruncate), SCMP_SYS(fcntl),
+        SCMP_SYS(fstat), SCMP_SYS(getdents64), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(dup),
+        SCMP_SYS(sendmsg), SCMP_SYS(recvmsg),
         /* files below the target */
-        SCMP_SYS(openat), SCMP_SYS(openat2), SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(readlinkat),
-        SCMP_SYS(mkdirat), SCMP_SYS(mknodat), SCMP_SYS(linkat), SCMP_SYS(symlinkat), SCMP_SYS(unlinkat),
-        SCMP_SYS(renameat),
-        SCMP_SYS(fchmod), SCMP_SYS(fchmodat), SCMP_SYS(fchown), SCMP_SYS(fchownat), SCMP_SYS(utimensat),
+        SCMP_SYS(openat), SCMP_SYS(openat2), SCMP_SYS(newfstatat), SCMP_SYS(statx),
+        SCMP_SYS(readlinkat), SCMP_SYS(mkdirat), SCMP_SYS(mknodat), SCMP_SYS(linkat),
+        SCMP_SYS(symlinkat), SCMP_SYS(unlinkat), SCMP_SYS(renameat), SCMP_SYS(fchmod),
+        SCMP_SYS(fchmodat), SCMP_SYS(fchown), SCMP_SYS(fchownat), SCMP_SYS(utimensat),
         SCMP_SYS(fchdir), SCMP_SYS(fsetxattr), SCMP_SYS(lsetxattr), SCMP_SYS(fgetxattr),
         /* threads, memory, time */
-        SCMP_SYS(futex), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(brk), SCMP_SYS(madvise), SCMP_SYS(rseq),
-        SCMP_SYS(set_robust_list), SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity), SCMP_SYS(gettid),
-        SCMP_SYS(getpid), SCMP_SYS(tgkill), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
-        SCMP_SYS(rt_sigaction), SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep), SCMP_SYS(gettimeofday),
+        SCMP_SYS(futex), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(brk), SCMP_SYS(madvise),
+        SCMP_SYS(rseq), SCMP_SYS(set_robust_list), SCMP_SYS(sched_yield),
+        SCMP_SYS(sched_getaffinity), SCMP_SYS(gettid), SCMP_SYS(getpid), SCMP_SYS(tgkill),
+        SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigaction),
+        SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep), SCMP_SYS(gettimeofday),
         SCMP_SYS(getrandom), SCMP_SYS(restart_syscall), SCMP_SYS(exit), SCMP_SYS(exit_group),
 };
 
@@ -173,8 +183,10 @@ static const int allowed[] = {
 static const int allowed_sanitized[] = {
         SCMP_SYS(sigaltstack), SCMP_SYS(readlink), SCMP_SYS(open), SCMP_SYS(access), SCMP_SYS(prctl),
         SCMP_SYS(getrlimit), SCMP_SYS(prlimit64), SCMP_SYS(getuid), SCMP_SYS(getppid), SCMP_SYS(stat),
-        SCMP_SYS(mprotect), SCMP_SYS(mmap), SCMP_SYS(uname), SCMP_SYS(ioctl), SCMP_SYS(sched_getscheduler),
+        SCMP_SYS(mprotect), SCMP_SYS(mmap), SCMP_SYS(uname), SCMP_SYS(ioctl),
+        SCMP_SYS(sched_getscheduler),
 };
+/* clang-format on */
 
 static int filter_rules(scmp_filter_ctx f)
 {
@@ -193,7 +205,8 @@ static int filter_rules(scmp_filter_ctx f)
                         r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
                                              SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
         }
-        /* Threads, not processes. clone3's flags lie in memory, where a filter cannot look: libc falls back. */
+        /* Threads, not processes. clone3's flags lie in memory, where a filter cannot look: libc
+         * falls back. */
         if (r == 0)
                 r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
                                      SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
@@ -215,7 +228,8 @@ static int filter(Err *err)
         seccomp_release(f);
         if (r < 0)
                 return err_set(err, FAILED_PRECONDITION,
-                               "sandbox of worker: system call filter: %s: failed precondition", strerror(-r));
+                               "sandbox of worker: system call filter: %s: failed precondition",
+                               strerror(-r));
         return 0;
 }
 

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The sandbox of a worker, from the inside. Two halves with the parent's id map in between; both before a byte of
- * the job is read and before a second thread exists. What cannot be had fails: no worker runs without it.
+ * The sandbox of a worker, from the inside. Two halves with the parent's id map in between; both
+ * before a byte of the job is read and before a second thread exists. What cannot be had fails: no
+ * worker runs without it.
  */
 #pragma once
 
 #include "base/err.h"
 
-/* New user, mount, network, IPC and UTS namespaces, in which we are nobody until the parent maps the ids.
- * FAILED_PRECONDITION. */
+/* New user, mount, network, IPC and UTS namespaces, in which we are nobody until the parent maps
+ * the ids. FAILED_PRECONDITION. */
 int sandbox_unshare(Err *err);
 
-/* An empty root folder that cannot be written, no capabilities but those over files, Landlock with write_fd (-1: none)
- * as the only folder to reach by path, resource limits, no_new_privs and the system call filter, after which a
- * forbidden call ends the process. Open descriptors stay. */
+/* An empty root folder that cannot be written, no capabilities but those over files, Landlock with
+ * write_fd (-1: none) as the only folder to reach by path, resource limits, no_new_privs and the
+ * system call filter, after which a forbidden call ends the process. Open descriptors stay. */
 int sandbox_enter(int write_fd, Err *err);

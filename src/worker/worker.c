@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A worker gets two descriptors: 3, its end of the socket pair, and 2, a pipe. The pipe does not block, so that a
- * worker full of complaints does not wait for a parent that reads them only when it has died. The parent's waiting
- * is cut into slices, in between which it asks whether anybody still wants the result.
+ * A worker gets two descriptors: 3, its end of the socket pair, and 2, a pipe. The pipe does not
+ * block, so that a worker full of complaints does not wait for a parent that reads them only when
+ * it has died. The parent's waiting is cut into slices, in between which it asks whether anybody
+ * still wants the result.
  */
 #include "worker/worker.h"
 
@@ -49,7 +50,8 @@ static char *find_program(const WorkerOptions *o, Err *err)
         if (access(path, X_OK) == 0)
                 return path;
         free(path);
-        err_set(err, NOT_FOUND, "%s is neither in %s nor in " LIBEXEC ": not found", o->name, path_self_dir());
+        err_set(err, NOT_FOUND, "%s is neither in %s nor in " LIBEXEC ": not found", o->name,
+                path_self_dir());
         return NULL;
 }
 
@@ -71,7 +73,8 @@ static int spawn(Worker *w, const char *path, Err *err)
         w->stderr_fd = pipes[0];
 
         ProcFd fds[] = {{pair[1], 3}, {pipes[1], 2}};
-        ProcSpec spec = {.path = path, .argv = argv, .envp = envp, .cwd = "/", .fds = fds, .n_fds = 2};
+        ProcSpec spec = {
+                .path = path, .argv = argv, .envp = envp, .cwd = "/", .fds = fds, .n_fds = 2};
 
         r = proc_spawn(&spec, &w->proc, err);
         fd_close(pair[1]);
@@ -87,7 +90,8 @@ static int write_proc(pid_t pid, const char *file, const char *text, Err *err)
         snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
         fd = open(path, O_WRONLY | O_CLOEXEC);
         if (fd < 0 || write(fd, text, strlen(text)) < 0)
-                return err_set(err, FAILED_PRECONDITION, "sandbox of worker: %s: %s: failed precondition", file,
+                return err_set(err, FAILED_PRECONDITION,
+                               "sandbox of worker: %s: %s: failed precondition", file,
                                strerror(errno));
         return 0;
 }
@@ -166,7 +170,8 @@ static void stderr_tail(Worker *w, char *buf)
         ssize_t n = 0, got;
         char all[4096];
 
-        while (n < (ssize_t)sizeof(all) && (got = read(w->stderr_fd, all + n, sizeof(all) - (size_t)n)) > 0)
+        while (n < (ssize_t)sizeof(all) &&
+               (got = read(w->stderr_fd, all + n, sizeof(all) - (size_t)n)) > 0)
                 n += got;
         while (n > 0 && (all[n - 1] == '\n' || all[n - 1] == ' '))
                 n--;
@@ -193,12 +198,13 @@ static int explain_death(Worker *w, Err *err)
         if (r < 0)
                 return err_set(err, INTERNAL, "%s closed its socket and went on: killed", w->name);
         if (WIFSIGNALED(status))
-                return err_set(err, INTERNAL, "%s died of signal %d (%s)%s%s", w->name, WTERMSIG(status),
+                return err_set(err, INTERNAL, "%s died of signal %d (%s)%s%s", w->name,
+                               WTERMSIG(status),
                                WTERMSIG(status) == SIGSYS ? "a system call that it may not make"
                                                           : strsignal(WTERMSIG(status)),
                                tail[0] ? ": " : "", tail);
-        return err_set(err, INTERNAL, "%s ended with status %d before its job was done%s%s", w->name,
-                       WEXITSTATUS(status), tail[0] ? ": " : "", tail);
+        return err_set(err, INTERNAL, "%s ended with status %d before its job was done%s%s",
+                       w->name, WEXITSTATUS(status), tail[0] ? ": " : "", tail);
 }
 
 int worker_send(Worker *w, const WorkerMsg *m, const int *fds, size_t n_fds, Err *err)
@@ -212,7 +218,8 @@ int worker_send(Worker *w, const WorkerMsg *m, const int *fds, size_t n_fds, Err
 int worker_wait(Worker *w, int data_fd, Err *err)
 {
         for (;;) {
-                struct pollfd p[2] = {{.fd = w->sock, .events = POLLIN}, {.fd = data_fd, .events = POLLIN}};
+                struct pollfd p[2] = {{.fd = w->sock, .events = POLLIN},
+                                      {.fd = data_fd, .events = POLLIN}};
                 uint64_t now = time_mono_ns();
                 int slice = SLICE_MS, n;
 
@@ -221,7 +228,8 @@ int worker_wait(Worker *w, int data_fd, Err *err)
                 if (w->deadline_ns && now >= w->deadline_ns)
                         return err_set(err, DEADLINE_EXCEEDED, "context deadline exceeded");
                 if (w->deadline_ns)
-                        slice = (int)MIN((uint64_t)SLICE_MS, (w->deadline_ns - now) / NS_PER_MS + 1);
+                        slice = (int)MIN((uint64_t)SLICE_MS,
+                                         (w->deadline_ns - now) / NS_PER_MS + 1);
                 n = poll(p, 2, slice);
                 if (n < 0 && errno != EINTR)
                         return err_sys(err, errno, "poll");

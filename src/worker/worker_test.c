@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parents of workers that are not ours: /bin/sh plays one that says nothing, complains, or never ends. What the real
- * one does is tested with the real one, in tests/. */
+/* Parents of workers that are not ours: /bin/sh plays one that says nothing, complains, or never
+ * ends. What the real one does is tested with the real one, in tests/. */
 #include "worker/worker.h"
 
 #include <fcntl.h>
@@ -28,7 +28,8 @@ static const char *script(const char *body)
 static int start(const char *path, uint64_t deadline_ns, int (*cancelled)(void *), Err *err)
 {
         Worker *w CLEANUP(worker_endp) = NULL;
-        WorkerOptions o = {.name = "w", .path = path, .deadline_ns = deadline_ns, .cancelled = cancelled};
+        WorkerOptions o = {
+                .name = "w", .path = path, .deadline_ns = deadline_ns, .cancelled = cancelled};
 
         return worker_start(&o, &w, err);
 }
@@ -63,7 +64,8 @@ TEST(worker_that_floods_stderr_does_not_hang)
 {
         Err err = {};
 
-        CHECK(start(script("yes 'a line' | head -c 1000000 >&2 2>/dev/null; exit 3"), 0, NULL, &err) == -INTERNAL);
+        CHECK(start(script("yes 'a line' | head -c 1000000 >&2 2>/dev/null; exit 3"), 0, NULL,
+                    &err) == -INTERNAL);
         CHECK(strstr(err.msg, "ended with status 3") != NULL);
         CHECK(strchr(err.msg, '\n') == NULL);
 }
@@ -72,7 +74,8 @@ TEST(worker_that_never_answers)
 {
         Err err = {};
 
-        CHECK(start(script("sleep 60"), time_mono_ns() + 50 * NS_PER_MS, NULL, &err) == -DEADLINE_EXCEEDED);
+        CHECK(start(script("sleep 60"), time_mono_ns() + 50 * NS_PER_MS, NULL, &err) ==
+              -DEADLINE_EXCEEDED);
         CHECK(start(script("sleep 60"), 0, always, &err) == -CANCELLED);
 }
 

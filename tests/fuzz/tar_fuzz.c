@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Archives, handed over in pieces whose size the first byte chooses, each in memory of exactly its size. */
+/* Archives, handed over in pieces whose size the first byte chooses, each in memory of exactly its
+ * size. */
 #include <stdlib.h>
 #include "base/cleanup.h"
 #include "base/limits.h"
@@ -38,10 +39,11 @@ static void check_entry(TarReader *t, const TarEntry *e)
         Err err = {};
         size_t n;
 
-        if (strlen(e->name) >= LIMIT_TAR_NAME || strlen(e->link) >= LIMIT_TAR_NAME || e->mode > 07777)
+        if (strlen(e->name) >= LIMIT_TAR_NAME || strlen(e->link) >= LIMIT_TAR_NAME ||
+            e->mode > 07777)
                 abort();
-        if (tree_clean(e->name, clean, &err) == 0 &&
-            (clean[0] == '/' || str_starts(clean, "../") || strstr(clean, "/../") || str_eq(clean, "..")))
+        if (tree_clean(e->name, clean, &err) == 0 && (clean[0] == '/' || str_starts(clean, "../") ||
+                                                      strstr(clean, "/../") || str_eq(clean, "..")))
                 abort();
         while (tar_data(t, &p, &n, &offset, &err) == 0 && n > 0) {
                 if (offset < end || n > e->size || offset > e->size - n)
