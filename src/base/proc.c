@@ -27,12 +27,29 @@
 
 enum { STACK_BYTES = 64 * 1024, FD_STAGE = 512 };
 
+/* A child that execs never leaves its frames, so what AddressSanitizer has marked in them would be met by whoever
+ * has that memory next. */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#endif
+
 /* ThreadSanitizer takes the child for a fork and stops looking at the thread that made it, in our memory: its builds
  * give the child a copy, and share only the mapping with its stack and its report. */
 #if defined(__SANITIZE_THREAD__)
 enum { BORROW = 0, STACK_MAP = MAP_SHARED };
 #else
 enum { BORROW = CLONE_VM, STACK_MAP = MAP_PRIVATE };
+#endif
+
+/* AddressSanitizer marks a function's variables when it returns, and exec does not: without this the next child would
+ * find the marks of the one before on its stack. */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define CLEAR_MARKS(p, n) __asan_unpoison_memory_region(p, n)
+#else
+#define CLEAR_MARKS(p, n) ((void)0)
 #endif
 
 extern char **environ;
@@ -157,6 +174,7 @@ int proc_spawn(const ProcSpec *spec, Proc *ret, Err *err)
         saved = errno;
         pthread_sigmask(SIG_SETMASK, &old, NULL);
         s = *shared;
+        ASAN_UNPOISON_MEMORY_REGION(stack, STACK_BYTES);
         munmap(stack, STACK_BYTES);
 
         if (pid < 0)

@@ -181,10 +181,10 @@ static const int allowed[] = {
 
 /* What the sanitizers' runtimes need to report; never in a build that is installed. */
 static const int allowed_sanitized[] = {
-        SCMP_SYS(sigaltstack), SCMP_SYS(readlink), SCMP_SYS(open), SCMP_SYS(access), SCMP_SYS(prctl),
-        SCMP_SYS(getrlimit), SCMP_SYS(prlimit64), SCMP_SYS(getuid), SCMP_SYS(getppid), SCMP_SYS(stat),
-        SCMP_SYS(mprotect), SCMP_SYS(mmap), SCMP_SYS(uname), SCMP_SYS(ioctl),
-        SCMP_SYS(sched_getscheduler),
+        SCMP_SYS(sigaltstack), SCMP_SYS(readlink), SCMP_SYS(open), SCMP_SYS(access),
+        SCMP_SYS(prctl), SCMP_SYS(getrlimit), SCMP_SYS(prlimit64), SCMP_SYS(getuid),
+        SCMP_SYS(getppid), SCMP_SYS(stat), SCMP_SYS(mprotect), SCMP_SYS(mmap), SCMP_SYS(uname),
+        SCMP_SYS(ioctl), SCMP_SYS(sched_getscheduler),
 };
 /* clang-format on */
 
