@@ -41,11 +41,49 @@ static int check_depth(const char *text, size_t n, const char *what, Err *err)
         return 0;
 }
 
-/* Decoded with integers as reals: those within int64 become integers again, 2^64 stays, what is inexact is named. */
-static int settle_numbers(json_t *parent, const char *key, size_t index, json_t *j, const char *path, Err *err)
+/* Where a value stands, made into text only when it is complained about. */
+typedef struct Place {
+        const struct Place *up; /* NULL for the document */
+        const char *key;        /* a member's, or the document's name; NULL for an element */
+        size_t index;
+} Place;
+
+static void add_path(Str *out, const Place *p)
 {
-        char *here CLEANUP(cleanup_free) =
-                key ? mem_printf("%s.%s", path, key) : parent ? mem_printf("%s[%zu]", path, index) : mem_strdup(path);
+        if (p->up)
+                add_path(out, p->up);
+        if (!p->key)
+                str_addf(out, "[%zu]", p->index);
+        else
+                str_addf(out, p->up ? ".%s" : "%s", p->key);
+}
+
+static int settle_number(json_t *parent, const Place *at, const json_t *j, Err *err)
+{
+        double v = json_real_value(j);
+        json_t *exact;
+
+        if (v == U64_MAX_AS_REAL)
+                return 0;
+        if (v > EXACT_MAX || v < -EXACT_MAX) {
+                Str path CLEANUP(str_done) = {};
+
+                add_path(&path, at);
+                return err_set(err, INVALID_ARGUMENT, "%s: number is not exact", str_get(&path));
+        }
+        if (v != (double)(json_int_t)v)
+                return 0;
+        exact = json_integer((json_int_t)v);
+        if (at->key)
+                json_object_set_new_nocheck(parent, at->key, exact);
+        else
+                json_array_set_new(parent, at->index, exact);
+        return 0;
+}
+
+/* Decoded with integers as reals: those within int64 become integers again, 2^64 stays, what is inexact is named. */
+static int settle_numbers(json_t *parent, const Place *at, json_t *j, Err *err)
+{
         const char *k;
         json_t *child;
         size_t i;
@@ -53,31 +91,18 @@ static int settle_numbers(json_t *parent, const char *key, size_t index, json_t 
 
         if (json_is_object(j)) {
                 json_object_foreach(j, k, child) {
-                        r = settle_numbers(j, k, 0, child, here, err);
+                        r = settle_numbers(j, &(Place){at, k, 0}, child, err);
                         if (r < 0)
                                 return r;
                 }
         } else if (json_is_array(j)) {
                 json_array_foreach(j, i, child) {
-                        r = settle_numbers(j, NULL, i, child, here, err);
+                        r = settle_numbers(j, &(Place){at, NULL, i}, child, err);
                         if (r < 0)
                                 return r;
                 }
         } else if (json_is_real(j) && parent) {
-                double v = json_real_value(j);
-                json_t *exact;
-
-                if (v == U64_MAX_AS_REAL)
-                        return 0;
-                if (v > EXACT_MAX || v < -EXACT_MAX)
-                        return err_set(err, INVALID_ARGUMENT, "%s: number is not exact", here);
-                if (v != (double)(json_int_t)v)
-                        return 0;
-                exact = json_integer((json_int_t)v);
-                if (key)
-                        json_object_set_new_nocheck(parent, key, exact);
-                else
-                        json_array_set_new(parent, index, exact);
+                return settle_number(parent, at, j, err);
         }
         return 0;
 }
@@ -97,7 +122,7 @@ int json_read(const char *text, size_t n, size_t max, const char *what, json_t *
         j = json_loadb(text, n, flags, &e);
         if (!j && json_error_code(&e) == json_error_numeric_overflow) {
                 j = json_loadb(text, n, flags | JSON_DECODE_INT_AS_REAL, &e);
-                r = j ? settle_numbers(NULL, NULL, 0, j, what, err) : 0;
+                r = j ? settle_numbers(NULL, &(Place){.key = what}, j, err) : 0;
                 if (r < 0)
                         return r;
         }

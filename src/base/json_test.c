@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/json.h"
+#include "base/str.h"
 #include "base/test.h"
 
 static int read_text(const char *text, json_t **ret, Err *err)
@@ -33,6 +34,24 @@ TEST(json_inexact_numbers_are_refused_by_path)
               json_real_value(json_array_get(json_object_get(json_object_get(j, "a"), "b"), 1)) == 18446744073709551616.0);
         CHECK(read_text("{\"a\":{\"b\":[1,9300000000000000000]}}", &j, &err) == -INVALID_ARGUMENT);
         CHECK_STR(err.msg, "doc.a.b[1]: number is not exact");
+}
+
+/* The path is for the error: an array below a long key must not pay for it with each element. This would
+ * take minutes. */
+TEST(json_a_long_key_costs_its_length_once)
+{
+        json_t *j CLEANUP(json_decrefp) = NULL;
+        Str s CLEANUP(str_done) = {};
+        Err err;
+
+        str_add(&s, "{\"");
+        for (int i = 0; i < 1 << 20; i++)
+                str_add_char(&s, 'k');
+        str_add(&s, "\":[18446744073709551615");
+        for (int i = 0; i < 1 << 18; i++)
+                str_add(&s, ",[1]");
+        str_add(&s, "]}");
+        CHECK_INT(json_read(str_get(&s), s.len, 4 << 20, "doc", &j, &err), 0);
 }
 
 TEST(json_bombs_and_duplicates)

@@ -12,7 +12,8 @@
 typedef struct Seen {
         Loop *loop;
         LoopSource *source, *other;
-        int n, value;
+        int n;
+        unsigned value; /* wraps */
 } Seen;
 
 static void count_and_remove_both(void *ctx, int fd, uint32_t events)
