@@ -194,6 +194,21 @@ TEST(cursor_walks_a_prefix)
         }
 }
 
+/* Whatever the parts before it take, a long name stays within the key. */
+TEST(long_names_fit_behind_every_group)
+{
+        char group[DB_KEY_MAX] = "", name[DB_KEY_MAX + 1] = "";
+        DbKey k;
+
+        memset(name, 'n', DB_KEY_MAX);
+        for (size_t n = 0; n <= 100; n++) {
+                memset(group, 'g', n);
+                db_key_group(db_key(&k, DB_LEASE_RESOURCES, 1), group);
+                db_key_name(db_key_group(&k, "0123456789"), name);
+                CHECK(k.n <= DB_KEY_MAX);
+        }
+}
+
 TEST(long_names_have_keys_of_their_own)
 {
         char a[2001], b[2001];

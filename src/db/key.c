@@ -14,6 +14,7 @@ enum {
         GROUP_MAX = 100, /* bytes of a part that others follow */
         MARK = 0xff,
         TAIL = 1 + SHA256_DIGEST_SIZE,
+        NAME_KEEP = LIMIT_DB_NAME - SHA256_DIGEST_SIZE, /* of a long name; less where room is short */
 };
 
 static void put(DbKey *k, const void *p, size_t n)
@@ -23,7 +24,8 @@ static void put(DbKey *k, const void *p, size_t n)
         k->n += (uint16_t)n;
 }
 
-static void put_name(DbKey *k, const char *name, size_t max)
+/* Of what is longer than max, keep bytes of its beginning stay. */
+static void put_name(DbKey *k, const char *name, size_t max, size_t keep)
 {
         struct sha256_ctx sha;
         uint8_t tail[TAIL] = {MARK};
@@ -36,7 +38,7 @@ static void put_name(DbKey *k, const char *name, size_t max)
         sha256_init(&sha);
         sha256_update(&sha, n, (const uint8_t *)name);
         sha256_digest(&sha, SHA256_DIGEST_SIZE, tail + 1);
-        put(k, name, max == LIMIT_DB_NAME ? max - 32 : max - TAIL);
+        put(k, name, keep);
         put(k, tail, sizeof(tail));
 }
 
@@ -52,7 +54,7 @@ DbKey *db_key(DbKey *k, DbTable table, uint32_t ns)
 
 DbKey *db_key_group(DbKey *k, const char *name)
 {
-        put_name(k, name, GROUP_MAX);
+        put_name(k, name, GROUP_MAX, GROUP_MAX - TAIL);
         put(k, "", 1);
         return k;
 }
@@ -61,6 +63,6 @@ DbKey *db_key_name(DbKey *k, const char *name)
 {
         size_t room = (size_t)(DB_KEY_MAX - k->n);
 
-        put_name(k, name, MIN(room, (size_t)LIMIT_DB_NAME));
+        put_name(k, name, MIN(room, (size_t)LIMIT_DB_NAME), MIN(room - TAIL, (size_t)NAME_KEEP));
         return k;
 }
