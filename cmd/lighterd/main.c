@@ -123,6 +123,8 @@ static int start_plugins(Daemon *d, Err *err)
 }
 
 typedef struct Servers {
+        Loop *loop;
+        int stopping;
         GrpcServer *grpc;
         TtrpcServer *ttrpc;
         const char *grpc_path, *ttrpc_path; /* of the sockets that are ours to remove */
@@ -162,10 +164,22 @@ static int start_grpc(Daemon *d, Servers *servers, Err *err)
         return grpc_server_listen_fd(servers->grpc, fd, err);
 }
 
+static void on_drained(void *ctx)
+{
+        loop_quit(ctx, 0);
+}
+
+/* Calls under way may end; those that wait for something are cut off after LIMIT_GOAWAY_MS, or by a second signal. */
 static void on_stop_signal(void *ctx, int signo)
 {
+        Servers *servers = ctx;
+
         log_info("stopping", "signal", signo == SIGTERM ? "terminated" : "interrupt");
-        loop_quit(ctx, 0);
+        if (servers->stopping || !servers->grpc)
+                loop_quit(servers->loop, 0);
+        else
+                grpc_server_drain(servers->grpc, on_drained, servers->loop);
+        servers->stopping = 1;
 }
 
 static void on_report_signal(void *ctx, int signo)
@@ -188,9 +202,9 @@ static int watch_signals(Daemon *d, Servers *servers, Signals *ret, Err *err)
 
         signal(SIGPIPE, SIG_IGN);
         signal(SIGHUP, SIG_IGN);
-        r = loop_add_signal(d->loop, SIGTERM, on_stop_signal, d->loop, &ret->term, err);
+        r = loop_add_signal(d->loop, SIGTERM, on_stop_signal, servers, &ret->term, err);
         if (r == 0)
-                r = loop_add_signal(d->loop, SIGINT, on_stop_signal, d->loop, &ret->interrupt, err);
+                r = loop_add_signal(d->loop, SIGINT, on_stop_signal, servers, &ret->interrupt, err);
         if (r == 0)
                 r = loop_add_signal(d->loop, SIGUSR1, on_report_signal, servers, &ret->report, err);
         return r;
@@ -228,7 +242,7 @@ static void stop(Daemon *d, Servers *servers, Signals *signals)
 static int serve(Daemon *d, Err *err)
 {
         uint64_t started = time_mono_ns();
-        Servers servers = {};
+        Servers servers = {.loop = d->loop};
         Signals signals = {};
         int r;
 

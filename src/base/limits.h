@@ -71,5 +71,5 @@ enum {
         LIMIT_EVENT_ATTEMPT_MS = 5000,
         LIMIT_EVENT_QUEUE = 2048,               /* events a shim keeps for the daemon */
         LIMIT_KEEPALIVE_MS = 7200000,
-        LIMIT_GOAWAY_MS = 5000,                 /* a drained connection may linger this long */
+        LIMIT_GOAWAY_MS = 500,                  /* a drained connection may linger this long */
 };

@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include "base/arena.h"
 
@@ -29,6 +30,18 @@ void *mem_realloc(void *old, size_t size)
 
         if (!p)
                 out_of_memory();
+        return p;
+}
+
+void *mem_alloc_large(size_t *size)
+{
+        const size_t huge = 2 * 1024 * 1024;
+        void *p;
+
+        *size = (*size + huge - 1) & ~(huge - 1);
+        if (posix_memalign(&p, huge, *size) != 0)
+                out_of_memory();
+        madvise(p, *size, MADV_HUGEPAGE); /* a wish */
         return p;
 }
 

@@ -13,12 +13,19 @@ void str_done(Str *s)
 void str_reserve(Str *s, size_t extra)
 {
         size_t need = s->len + extra + 1;
+        char *old = s->data;
 
         if (need <= s->cap)
                 return;
         s->cap = MAX(need, s->cap * 2);
         s->cap = MAX(s->cap, (size_t)64);
-        s->data = mem_realloc(s->data, s->cap);
+        if (s->cap < MEM_LARGE) {
+                s->data = mem_realloc(s->data, s->cap);
+        } else {
+                s->data = mem_alloc_large(&s->cap);
+                memcpy(s->data, old ? old : "", s->len);
+                free(old);
+        }
         s->data[s->len] = 0;
 }
 
