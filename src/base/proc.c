@@ -43,15 +43,6 @@ enum { BORROW = 0, STACK_MAP = MAP_SHARED };
 enum { BORROW = CLONE_VM, STACK_MAP = MAP_PRIVATE };
 #endif
 
-/* AddressSanitizer marks a function's variables when it returns, and exec does not: without this the next child would
- * find the marks of the one before on its stack. */
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#define CLEAR_MARKS(p, n) __asan_unpoison_memory_region(p, n)
-#else
-#define CLEAR_MARKS(p, n) ((void)0)
-#endif
-
 extern char **environ;
 
 typedef struct Start {
