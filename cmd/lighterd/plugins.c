@@ -132,8 +132,11 @@ static int overlayfs_init(PluginContext *pc, void **ret, Err *err)
                 r = path_mkdirs(root, 0700, err);
         if (r == 0)
                 r = overlayfs_open(env, root, &options, &sn, err);
-        if (r == -UNIMPLEMENTED)
-                return plugin_skip(err, mem_strdup(err->msg));
+        if (r == -UNIMPLEMENTED) {
+                char *why CLEANUP(cleanup_free) = mem_strdup(err->msg);
+
+                return plugin_skip(err, why);
+        }
         return r < 0 ? r : snapshotter_ready(pc, sn, ret);
 }
 

@@ -85,15 +85,22 @@ static int make_parent(const char *path, uid_t uid, gid_t gid, Err *err)
         return chown(parent, uid, gid) < 0 ? err_sys(err, errno, "chown %s", parent) : 0;
 }
 
-/* A socket that nobody answers on is what a killed daemon left. */
+/* A socket that nobody answers on is what a killed daemon left. EAGAIN is one whose queue is full:
+ * stuck, but there. */
 static int refuse_served(const struct sockaddr_un *addr, Err *err)
 {
-        int fd CLEANUP(cleanup_fd) = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int fd CLEANUP(cleanup_fd) =
+                socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         struct ucred peer = {};
         socklen_t n = sizeof(peer);
 
-        if (fd < 0 || connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0)
-                return 0;
+        if (fd < 0)
+                return err_sys(err, errno, "socket");
+        if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0)
+                return errno == EAGAIN ? err_set(err, FAILED_PRECONDITION,
+                                                 "%s is served by a process that does not answer",
+                                                 addr->sun_path)
+                                       : 0;
         getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n);
         return err_set(err, FAILED_PRECONDITION, "%s is served by the process with pid %d",
                        addr->sun_path, peer.pid);
@@ -105,7 +112,6 @@ int setup_socket(const char *path, int64_t uid, int64_t gid, Err *err)
         uid_t owner = uid < 0 ? geteuid() : (uid_t)uid;
         gid_t group = gid < 0 ? getegid() : (gid_t)gid;
         int fd CLEANUP(cleanup_fd) = -1;
-        mode_t mask;
         int r;
 
         if (strlen(path) > LIMIT_SOCKET_PATH)
@@ -124,11 +130,12 @@ int setup_socket(const char *path, int64_t uid, int64_t gid, Err *err)
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return err_sys(err, errno, "socket");
-        mask = umask(0117); /* no moment at which others could connect */
-        r = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
-        umask(mask);
-        if (r < 0)
+        /* Nobody can connect before listen(2), and by then mode and owner are right. Not by umask(2):
+         * plugins are at work in other threads. */
+        if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
                 return err_sys(err, errno, "bind %s", path);
+        if (chmod(path, 0660) < 0)
+                return err_sys(err, errno, "chmod %s", path);
         if (chown(path, owner, group) < 0)
                 return err_sys(err, errno, "chown %s", path);
         if (listen(fd, SOMAXCONN) < 0)

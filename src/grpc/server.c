@@ -280,9 +280,12 @@ int grpc_server_listen_fd(GrpcServer *s, int fd, Err *err)
 
 static int remove_stale(const struct sockaddr_un *addr, Err *err)
 {
-        int fd CLEANUP(cleanup_fd) = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int fd CLEANUP(cleanup_fd) =
+                socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         struct stat st;
 
+        if (fd < 0)
+                return err_sys(err, errno, "socket");
         if (lstat(addr->sun_path, &st) < 0)
                 return 0;
         if (!S_ISSOCK(st.st_mode))
