@@ -267,25 +267,10 @@ static void print_string(Str *s, const char *text)
         str_add_char(s, '"');
 }
 
-/* "1m30s", in the largest units that are whole enough. */
-static void print_duration(Str *s, int64_t ns)
-{
-        int64_t sec = ns / (int64_t)NS_PER_SEC;
-
-        if (ns % (int64_t)NS_PER_SEC)
-                str_addf(s, "'%gms'", (double)ns / 1e6);
-        else if (sec >= 3600)
-                str_addf(s, "'%" PRId64 "h%" PRId64 "m%" PRId64 "s'", sec / 3600, sec / 60 % 60,
-                         sec % 60);
-        else if (sec >= 60)
-                str_addf(s, "'%" PRId64 "m%" PRId64 "s'", sec / 60, sec % 60);
-        else
-                str_addf(s, "'%" PRId64 "s'", sec);
-}
-
 static void print_value(Str *s, const ConfigKey *k, const char *in)
 {
         const ConfigStrings *list;
+        char text[TIME_TEXT_MAX];
 
         switch (k->kind) {
         case CONFIG_STRING:
@@ -310,7 +295,7 @@ static void print_value(Str *s, const ConfigKey *k, const char *in)
                 str_addf(s, "%.15g", *(const double *)(in + k->offset));
                 return;
         case CONFIG_DURATION:
-                print_duration(s, *(const int64_t *)(in + k->offset));
+                str_addf(s, "'%s'", duration_format(*(const int64_t *)(in + k->offset), text));
                 return;
         case CONFIG_UNSERVED:
                 return;

@@ -4,6 +4,7 @@
  * doubles the peer sent: the last of a key counts. What is stored is in order and has no empty
  * values: setting a label to "" removes it.
  */
+#include "base/mem.h"
 #include "metadata/metadata.h"
 #include "spec/identifier.h"
 
@@ -43,9 +44,7 @@ void labels_normalise(void *entries, size_t *n)
 
         if (*n == 0)
                 return;
-        order = calloc(*n, sizeof(*order));
-        if (!order)
-                abort();
+        order = mem_alloc(*n * sizeof(*order));
         for (size_t i = 0; i < *n; i++)
                 order[i] = (Place){v[i], i};
         qsort(order, *n, sizeof(*order), by_key);

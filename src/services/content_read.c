@@ -19,7 +19,6 @@ typedef struct Reader {
         int fd;
         uint64_t start, end; /* in the blob; end is behind the last byte */
         uint64_t sent;
-        Digest digest;
 } Reader;
 
 static int read_message(Call *c, const void *msg)
