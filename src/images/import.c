@@ -51,7 +51,7 @@ static int take_text(Reader *rd, ImportArchive *ar, const char *name, uint64_t s
                      const char **ret, size_t *ret_n, Err *err)
 {
         char *text;
-        size_t n;
+        size_t n = 0;
 
         if (size > IMPORT_JSON_MAX)
                 return err_set(err, RESOURCE_EXHAUSTED, "%s has %llu bytes: limit is %d", name,
@@ -89,7 +89,7 @@ static int take_blob(Reader *rd, ImportArchive *ar, const char *name, uint64_t s
         ImportBlob *b = arena_new(ar->a, ImportBlob);
         char *text = NULL;
         Hasher h;
-        size_t n;
+        size_t n = 0;
         int r;
 
         *b = (ImportBlob){.name = arena_strdup(ar->a, name), .size = size};

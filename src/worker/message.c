@@ -31,7 +31,7 @@ static void raw(Codec *c, void *p, size_t n)
         }
         if (c->out)
                 memcpy(c->out + c->pos, p, n);
-        else
+        else if (c->in)
                 memcpy(p, c->in + c->pos, n);
         c->pos += n;
 }
