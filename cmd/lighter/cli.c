@@ -16,7 +16,6 @@ int cli_connect(Cli *cli, Err *err)
 
         if (cli->client)
                 return 0;
-        /* `content active` has a --timeout of its own in ctr's table; ours is the root's */
         o.timeout_ns = args_duration(a, "timeout");
         return client_open(&o, &cli->client, err);
 }

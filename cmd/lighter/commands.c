@@ -124,7 +124,7 @@ static const Flag import_flags[] = {
         {FLAG_BOOL, "all-platforms", NULL, "import all platforms, not only this machine's"},
         {FLAG_STRING, "platform", NULL, "import this platform: os/arch[/variant]"},
         {FLAG_BOOL, "no-unpack", NULL, "do not unpack layers into a snapshotter"},
-        {FLAG_BOOL, "local", NULL, "read the archive in this process, not in the unpack worker"},
+        {FLAG_BOOL, "local", NULL, "drive the import from this program; so it always is, for now"},
         {},
 };
 
@@ -148,7 +148,7 @@ static const Command images[] = {
          .args = "[flags] <file>",
          .help = "import images from a tar archive, \"-\" for standard input",
          .more = "Reads OCI layouts and archives of docker save, plain or compressed with gzip or zstd. The archive is "
-                 "foreign bytes: a sandboxed worker reads it, unless --local.",
+                 "foreign bytes: a sandboxed worker reads it.",
          .what = "file",
          .flags = {import_flags, snapshotter, labels, sync_fs},
          .run = cmd_images_import},

@@ -70,7 +70,7 @@ int cmd_containers_info(Cli *cli, const Args *args, Err *err)
 {
         char created[TIME_TEXT_MAX], updated[TIME_TEXT_MAX];
         json_t *spec, *extensions, *runtime;
-        Containers__Container *c;
+        Containers__Container *c = NULL;
         int r;
 
         r = cli_need_args(args, 1, "container id", err);
@@ -122,7 +122,7 @@ int container_delete(Cli *cli, const Containers__Container *c, int keep_snapshot
 /* A stopped task goes with its container; a running one keeps it. */
 static int delete_one(Cli *cli, const char *id, int keep_snapshot, Err *err)
 {
-        Containers__Container *c;
+        Containers__Container *c = NULL;
         TaskTypes__Process *p;
         uint32_t code;
         int r;

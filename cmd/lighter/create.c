@@ -205,20 +205,6 @@ static const char *given(const Args *a, const char *name)
         return args_given(a, name) ? args_str(a, name) : NULL;
 }
 
-/* A folder has no config that would say where its programs are; what the flags say comes later and
- * wins. */
-static const char **env_with_path(Create *c)
-{
-        const char **v, **flags;
-        size_t n;
-
-        flags = flag_list(&c->cli->arena, c->args, "env", &n);
-        v = arena_array(&c->cli->arena, const char *, n + 2);
-        v[0] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-        memcpy(v + 1, flags, n * sizeof(*v));
-        return v;
-}
-
 static int read_flags(Create *c, ContainerSpecOptions *o, Err *err)
 {
         const Args *a = c->args;
@@ -227,7 +213,7 @@ static int read_flags(Create *c, ContainerSpecOptions *o, Err *err)
         size_t n;
         int r;
 
-        o->env = c->rootfs ? env_with_path(c) : flag_list(arena, a, "env", NULL);
+        o->env = flag_list(arena, a, "env", NULL);
         o->annotations = flag_list(arena, a, "annotation", NULL);
         o->cap_add = flag_list(arena, a, "cap-add", NULL);
         o->cap_drop = flag_list(arena, a, "cap-drop", NULL);
@@ -427,7 +413,7 @@ static int make_record(Create *c, Err *err)
         Containers__Container record = CONTAINERS__CONTAINER__INIT;
         Google__Protobuf__Any spec = GOOGLE__PROTOBUF__ANY__INIT;
         Containers__CreateContainerResponse *rsp;
-        char *text;
+        char *text = NULL;
         int r;
 
         r = spec_text(c, &text, err);

@@ -280,7 +280,7 @@ static int import(Import *im, int fd, Err *err)
                 cli_warn(
                         "the archive names no image: nothing is recorded; --digests records images under their digest");
         for (size_t i = 0; r == 0 && i < n; i++) {
-                Images__Image *img;
+                Images__Image *img = NULL;
 
                 r = record(im, &images[i], &img, err);
                 if (r < 0)

@@ -46,7 +46,7 @@ int main(int argc, char **argv)
                 return report(&err) + (args.unknown ? 2 : 0);
         log_init(args_bool(&args, "debug") ? LOG_DEBUG : LOG_WARN, LOG_FORMAT_TEXT);
         if (args_bool(&args, "version"))
-                printf("lighter github.com/containerd/containerd/v2 %s\n", LIGHTER_VERSION);
+                printf("lighter %s\n", LIGHTER_VERSION);
         else if (args.help)
                 r = show_help(&args);
         else

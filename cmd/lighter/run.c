@@ -7,7 +7,9 @@
 #include "cmd/lighter/lease.h"
 #include "cmd/lighter/process.h"
 
-static int run_task(Cli *cli, const Args *args, const NewContainer *c, int *ret_code, Err *err)
+/* ret_gone: the task has been deleted. */
+static int run_task(Cli *cli, const Args *args, const NewContainer *c, int *ret_code, int *ret_gone,
+                    Err *err)
 {
         Session s CLEANUP(session_done) = SESSION_INIT;
         int r;
@@ -22,25 +24,34 @@ static int run_task(Cli *cli, const Args *args, const NewContainer *c, int *ret_
                 r = session_start(&s, err);
         if (r < 0 || s.detach)
                 return r;
-        return session_run(&s, ret_code, err);
+        r = session_run(&s, ret_code, err);
+        *ret_gone = r == 0 && !s.killed_by;
+        return r;
 }
 
-/* --rm: whatever became of it. A signal that ended us, such as that of a closed terminal, has left
- * it running. */
-static void remove_container(Cli *cli, const NewContainer *c)
+/* A signal that ended us, such as that of a closed terminal, has left it running. */
+static int end_task(Cli *cli, const char *id, Err *err)
 {
-        const char *id = c->record->id;
         TaskTypes__Process *p;
         uint32_t code;
-        Err err = {};
         int r;
 
+        r = task_get(cli, id, NULL, &p, err);
+        if (r == 0)
+                r = task_kill_and_wait(cli, id, NULL, err);
+        return r < 0 ? r : task_delete(cli, p, NULL, &code, err);
+}
+
+/* --rm: whatever became of it. */
+static void remove_container(Cli *cli, const NewContainer *c, int task_gone)
+{
+        const char *id = c->record->id;
+        Err err = {};
+        int r = 0;
+
         client_no_timeout(cli->client);
-        r = task_get(cli, id, NULL, &p, &err);
-        if (r == 0)
-                r = task_kill_and_wait(cli, id, NULL, &err);
-        if (r == 0)
-                r = task_delete(cli, p, NULL, &code, &err);
+        if (!task_gone)
+                r = end_task(cli, id, &err);
         if (r == 0 || r == -NOT_FOUND)
                 r = container_delete(cli, c->record, 0, &err);
         if (r < 0 && r != -NOT_FOUND)
@@ -51,7 +62,7 @@ int cmd_run(Cli *cli, const Args *args, Err *err)
 {
         Lease lease CLEANUP(lease_release) = {};
         NewContainer c;
-        int code = 0, r;
+        int code = 0, gone = 0, r;
 
         if (args_bool(args, "detach") && args_bool(args, "rm"))
                 return err_set(err, INVALID_ARGUMENT,
@@ -66,9 +77,9 @@ int cmd_run(Cli *cli, const Args *args, Err *err)
         if (r < 0)
                 return r;
         lease_release(&lease);
-        r = run_task(cli, args, &c, &code, err);
+        r = run_task(cli, args, &c, &code, &gone, err);
         if (args_bool(args, "rm")) {
-                remove_container(cli, &c);
+                remove_container(cli, &c, gone);
         } else if (r < 0 && !args_bool(args, "detach")) {
                 cli_warn("container %s is left; `lighter containers rm %s` removes it",
                          c.record->id, c.record->id);

@@ -128,7 +128,7 @@ static int begin(Cli *cli, const Args *args, int need, const char *what,
 int cmd_snapshots_info(Cli *cli, const Args *args, Err *err)
 {
         const char *snapshotter;
-        Snapshots__Info *i;
+        Snapshots__Info *i = NULL;
         char created[TIME_TEXT_MAX], updated[TIME_TEXT_MAX];
         int r;
 

@@ -74,7 +74,7 @@ int cmd_tasks_exec(Cli *cli, const Args *args, Err *err)
 {
         Session s CLEANUP(session_done) = SESSION_INIT;
         TaskTypes__Process *task;
-        char name[13], *spec;
+        char name[13], *spec = NULL;
         int code = 0, r;
 
         r = cli_need_args(args, 2, "container id and command", err);

@@ -85,7 +85,7 @@ int client_open(const ClientOptions *o, Client **ret, Err *err)
 {
         Client *c CLEANUP(client_freep) = mem_new(Client);
         const char *path = o->address;
-        int fd, r;
+        int fd = -1, r;
 
         if (str_starts(path, "unix://"))
                 path += strlen("unix://");

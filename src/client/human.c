@@ -86,7 +86,7 @@ const char *human_time(Time t, char buf[HUMAN_MAX])
         gmtime_r(&sec, &tm);
         if (t.nsec > 0 && t.nsec < 1000000000) {
                 n = (size_t)snprintf(frac, sizeof(frac), ".%09d", t.nsec);
-                while (frac[n - 1] == '0')
+                while (n > 0 && frac[n - 1] == '0')
                         frac[--n] = '\0';
         }
         snprintf(buf, HUMAN_MAX, "%04d-%02d-%02d %02d:%02d:%02d%s +0000 UTC",

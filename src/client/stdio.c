@@ -106,7 +106,7 @@ static void arena_donep(Arena *a)
 int stdio_make(const char *dir, const char *name, int terminal, Stdio **ret, Err *err)
 {
         Stdio *s CLEANUP(stdio_closep) = NULL;
-        const char *in, *out, *err_path = "";
+        const char *in = "", *out = "", *err_path = "";
         Arena a CLEANUP(arena_donep);
         char random[13];
         char *own;
