@@ -59,6 +59,8 @@ def containerd():
     d = Containerd()
     try:
         yield d.start()
+        # the shims log into the daemon's log
+        assert not [l for l in d.log().splitlines() if "Sanitizer" in l or "runtime error:" in l or "Assertion" in l]
     finally:
         d.cleanup()
 
@@ -68,6 +70,8 @@ def own_containerd():
     d = Containerd()
     try:
         yield d.start()
+        # the shims log into the daemon's log
+        assert not [l for l in d.log().splitlines() if "Sanitizer" in l or "runtime error:" in l or "Assertion" in l]
     finally:
         d.cleanup()
 

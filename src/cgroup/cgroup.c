@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A process' groups are lines "id:controllers:path" in /proc/PID/cgroup; where a hierarchy lies is in mountinfo. A mount
- * may show only a part of its hierarchy (its root is not "/"), as in a container; then that part is taken off the path.
- * See cgroups(7), proc_pid_mountinfo(5).
+ * A process' groups are lines "id:controllers:path" in /proc/PID/cgroup; where a hierarchy lies is
+ * in mountinfo. A mount may show only a part of its hierarchy (its root is not "/"), as in a
+ * container; then that part is taken off the path. See cgroups(7), proc_pid_mountinfo(5).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +26,8 @@ enum { MOUNTINFO_MAX = 16 * 1024 * 1024, MAX_LINES = 64 };
 
 int cgroup_of_pid(Arena *a, pid_t pid, char **ret, Err *err)
 {
-        return file_read(a, AT_FDCWD, arena_printf(a, "/proc/%d/cgroup", pid), CGROUP_TEXT_MAX, ret, NULL, err);
+        return file_read(a, AT_FDCWD, arena_printf(a, "/proc/%d/cgroup", pid), CGROUP_TEXT_MAX, ret,
+                         NULL, err);
 }
 
 /* Whether word is one of a comma-separated list. */
@@ -82,10 +83,12 @@ static char *dir_below(Arena *a, const CgroupMount *m, const char *path)
                 n = 0;
         else if (strncmp(path, m->root, n) != 0 || (path[n] && path[n] != '/'))
                 return NULL;
-        return str_eq(path + n, "/") ? arena_strdup(a, m->point) : arena_printf(a, "%s%s", m->point, path + n);
+        return str_eq(path + n, "/") ? arena_strdup(a, m->point)
+                                     : arena_printf(a, "%s%s", m->point, path + n);
 }
 
-static const char *find_dir(Arena *a, const char *mountinfo, const char *controllers, const char *path)
+static const char *find_dir(Arena *a, const char *mountinfo, const char *controllers,
+                            const char *path)
 {
         for (const char *line = mountinfo; *line; next_line(&line)) {
                 const char *end = strchrnul(line, '\n');
@@ -93,8 +96,8 @@ static const char *find_dir(Arena *a, const char *mountinfo, const char *control
                 char *dir;
 
                 /* Most lines are of no interest; look before taking them apart. */
-                if (!memmem(line, (size_t)(end - line), " - cgroup", 9) || parse_mount(a, line, &m) < 0 ||
-                    !mount_serves(&m, controllers))
+                if (!memmem(line, (size_t)(end - line), " - cgroup", 9) ||
+                    parse_mount(a, line, &m) < 0 || !mount_serves(&m, controllers))
                         continue;
                 dir = dir_below(a, &m, path);
                 if (dir)
@@ -110,15 +113,20 @@ int cgroup_parse(Arena *a, const char *text, const char *mountinfo, CgroupSet *r
         for (const char *line = text; *line; next_line(&line)) {
                 size_t n = (size_t)(strchrnul(line, '\n') - line);
                 const char *controllers = memchr(line, ':', n);
-                const char *path = controllers ? memchr(controllers + 1, ':', n - (size_t)(controllers + 1 - line)) : NULL;
+                const char *path = controllers ? memchr(controllers + 1, ':',
+                                                        n - (size_t)(controllers + 1 - line))
+                                               : NULL;
                 CgroupDir *d = &set.v[set.n];
 
                 if (!path || path[1] != '/')
-                        return err_set(err, INVALID_ARGUMENT, "not a line of /proc/PID/cgroup: \"%.*s\"", (int)MIN(n, 200u),
-                                       line);
+                        return err_set(err, INVALID_ARGUMENT,
+                                       "not a line of /proc/PID/cgroup: \"%.*s\"",
+                                       (int)MIN(n, 200u), line);
                 if (set.n == MAX_LINES)
-                        return err_set(err, INVALID_ARGUMENT, "more than %d control groups", MAX_LINES);
-                d->controllers = arena_strndup(a, controllers + 1, (size_t)(path - controllers - 1));
+                        return err_set(err, INVALID_ARGUMENT, "more than %d control groups",
+                                       MAX_LINES);
+                d->controllers =
+                        arena_strndup(a, controllers + 1, (size_t)(path - controllers - 1));
                 d->path = arena_strndup(a, path + 1, n - (size_t)(path + 1 - line));
                 d->dir = find_dir(a, mountinfo, d->controllers, d->path);
                 set.n++;
@@ -130,7 +138,8 @@ int cgroup_parse(Arena *a, const char *text, const char *mountinfo, CgroupSet *r
 int cgroup_find(Arena *a, const char *text, CgroupSet *ret, Err *err)
 {
         char *mountinfo;
-        int r = file_read(a, AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX, &mountinfo, NULL, err);
+        int r = file_read(a, AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX, &mountinfo, NULL,
+                          err);
 
         return r < 0 ? r : cgroup_parse(a, text, mountinfo, ret, err);
 }
@@ -140,7 +149,8 @@ const char *cgroup_dir(const CgroupSet *set, const char *controller)
         size_t n = strlen(controller);
 
         for (size_t i = 0; i < set->n; i++)
-                if (n == 0 ? !*set->v[i].controllers : list_has(set->v[i].controllers, controller, n))
+                if (n == 0 ? !*set->v[i].controllers
+                           : list_has(set->v[i].controllers, controller, n))
                         return set->v[i].dir;
         return NULL;
 }
@@ -161,7 +171,8 @@ static int oom_open_v1(Arena *a, const char *dir, CgroupOom *ret, Err *err)
 {
         int control CLEANUP(cleanup_fd) =
                 open(arena_printf(a, "%s/cgroup.event_control", dir), O_WRONLY | O_CLOEXEC);
-        int state CLEANUP(cleanup_fd) = open(arena_printf(a, "%s/memory.oom_control", dir), O_RDONLY | O_CLOEXEC);
+        int state CLEANUP(cleanup_fd) =
+                open(arena_printf(a, "%s/memory.oom_control", dir), O_RDONLY | O_CLOEXEC);
         int event CLEANUP(cleanup_fd) = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         char text[64];
 
@@ -235,9 +246,11 @@ void cgroup_enable_controllers(Arena *a, const CgroupSet *set)
         for (size_t i = 0; i < set->n; i++) {
                 if (*set->v[i].controllers || !set->v[i].dir)
                         continue;
-                /* From the hierarchy's mount point down to the group's parent; the group itself holds processes. */
+                /* From the hierarchy's mount point down to the group's parent; the group itself
+                 * holds processes. */
                 path = arena_strdup(a, dir);
-                top = strlen(dir) >= strlen(set->v[i].path) ? strlen(dir) - strlen(set->v[i].path) : 0;
+                top = strlen(dir) >= strlen(set->v[i].path) ? strlen(dir) - strlen(set->v[i].path)
+                                                            : 0;
                 for (size_t at = top; path[at]; at++) {
                         if (path[at] != '/' || at == 0)
                                 continue;
@@ -259,7 +272,8 @@ int cgroup_join(Arena *a, const char *path, pid_t pid, Err *err)
         if (r < 0)
                 return r;
         if (path[0] != '/' || strstr(path, "/../") || str_ends(path, "/.."))
-                return err_set(err, INVALID_ARGUMENT, "cgroup path \"%s\" is not absolute: invalid argument", path);
+                return err_set(err, INVALID_ARGUMENT,
+                               "cgroup path \"%s\" is not absolute: invalid argument", path);
         snprintf(text, sizeof(text), "%d", pid);
         for (size_t i = 0; i < set.n; i++) {
                 const char *own = set.v[i].dir, *dir;
@@ -267,11 +281,13 @@ int cgroup_join(Arena *a, const char *path, pid_t pid, Err *err)
 
                 if (!own)
                         continue;
-                base = strlen(own) - (str_eq(set.v[i].path, "/") ? 0 : MIN(strlen(own), strlen(set.v[i].path)));
+                base = strlen(own) -
+                       (str_eq(set.v[i].path, "/") ? 0 : MIN(strlen(own), strlen(set.v[i].path)));
                 dir = arena_printf(a, "%.*s%s", (int)base, own, path);
                 r = path_mkdirs(dir, 0755, err);
                 if (r == 0)
-                        r = file_write(AT_FDCWD, arena_printf(a, "%s/cgroup.procs", dir), text, strlen(text), 0644, err);
+                        r = file_write(AT_FDCWD, arena_printf(a, "%s/cgroup.procs", dir), text,
+                                       strlen(text), 0644, err);
                 if (r < 0)
                         return r;
         }

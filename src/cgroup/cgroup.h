@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading control groups, v1, v2 and the mixture of both. A container's groups are named by the text of its
- * /proc/PID/cgroup, kept from when it ran; everything here finds the folders again from that. All block.
+ * Reading control groups, v1, v2 and the mixture of both. A container's groups are named by the
+ * text of its /proc/PID/cgroup, kept from when it ran; everything here finds the folders again from
+ * that. All block.
  */
 #pragma once
 
@@ -34,14 +35,16 @@ const char *cgroup_dir(const CgroupSet *set, const char *controller);
 /* Whether memory is accounted by v2. */
 int cgroup_is_v2(const CgroupSet *set);
 
-/* io.containerd.cgroups.v1.Metrics or v2.Metrics, encoded into the arena. NOT_FOUND "cgroup does not exist". */
+/* io.containerd.cgroups.v1.Metrics or v2.Metrics, encoded into the arena. NOT_FOUND "cgroup does
+ * not exist". */
 int cgroup_stats(Arena *a, const CgroupSet *set, Google__Protobuf__Any *ret, Err *err);
 
 typedef struct CgroupOom {
         int v2, event_fd, state_fd; /* -1 when there is nothing to watch */
 } CgroupOom;
 
-/* v1: an eventfd registered with memory.oom_control; v2: an inotify on memory.events; and that file itself. */
+/* v1: an eventfd registered with memory.oom_control; v2: an inotify on memory.events; and that file
+ * itself. */
 int cgroup_oom_open(Arena *a, const CgroupSet *set, CgroupOom *ret, Err *err);
 /* oom_kill in the text of memory.events; 0 if absent. */
 uint64_t cgroup_oom_kills(const char *memory_events);

@@ -18,12 +18,14 @@ typedef struct KeyField {
 size_t parse_keyed(const char *text, const KeyField *fields, size_t n, void *msg);
 /* A number at *p, which moves behind it and the blanks after it; -1 if there is none. */
 int take_number(const char **p, uint64_t *ret);
-/* The word before the next blank or line end, in the arena; *p moves behind it and the blanks on its line. */
+/* The word before the next blank or line end, in the arena; *p moves behind it and the blanks on
+ * its line. */
 char *take_word(Arena *a, const char **p);
 void next_line(const char **p);
 
 /* Calls fn with the page size ("2MB") of each hugetlb.SIZE.SUFFIX in dir. */
-void each_hugetlb(Arena *a, const char *dir, const char *suffix, void (*fn)(void *ctx, const char *size), void *ctx);
+void each_hugetlb(Arena *a, const char *dir, const char *suffix,
+                  void (*fn)(void *ctx, const char *size), void *ctx);
 
 /* A message with every field at its default. */
 void *pb_new(Arena *a, const ProtobufCMessageDescriptor *desc);

@@ -25,22 +25,28 @@ TEST(hybrid_groups_are_found)
         Err err;
 
         arena_init(&a, SIZE_MAX);
-        CHECK_INT(cgroup_parse(&a, "5:cpu,cpuacct:/default/c1\n4:memory:/docker/abc/default/c1\n3:name=systemd:/x\n0::/\n",
-                               hybrid_mounts, &set, &err), 0);
+        CHECK_INT(
+                cgroup_parse(
+                        &a,
+                        "5:cpu,cpuacct:/default/c1\n4:memory:/docker/abc/default/c1\n3:name=systemd:/x\n0::/\n",
+                        hybrid_mounts, &set, &err),
+                0);
         CHECK_INT(set.n, 4);
         CHECK_STR(cgroup_dir(&set, "cpuacct"), "/sys/fs/cgroup/cpu/default/c1");
         CHECK_STR(cgroup_dir(&set, "memory"), "/sys/fs/cgroup/memory/default/c1");
         CHECK_STR(cgroup_dir(&set, ""), "/sys/fs/cgroup/unified");
         CHECK(!cgroup_dir(&set, "pids"));
         CHECK(!cgroup_is_v2(&set));
-        CHECK_INT(cgroup_parse(&a, "4:memory:/docker/abcdef/c1\n0::/\n", hybrid_mounts, &set, &err), 0);
+        CHECK_INT(cgroup_parse(&a, "4:memory:/docker/abcdef/c1\n0::/\n", hybrid_mounts, &set, &err),
+                  0);
         CHECK(!cgroup_dir(&set, "memory")); /* beside what is mounted, not below it */
         arena_done(&a);
 }
 
 TEST(hostile_group_texts_are_refused_or_harmless)
 {
-        static const char *const bad[] = {"x", ":", "1:memory", "1:memory:relative\n", "::\n", "\n", "0::\n"};
+        static const char *const bad[] = {"x",    ":",  "1:memory", "1:memory:relative\n",
+                                          "::\n", "\n", "0::\n"};
         CgroupSet set;
         Arena a;
         Err err;
@@ -49,7 +55,8 @@ TEST(hostile_group_texts_are_refused_or_harmless)
         for (size_t i = 0; i < ARRAY_LEN(bad); i++)
                 CHECK_INT(cgroup_parse(&a, bad[i], hybrid_mounts, &set, &err), -INVALID_ARGUMENT);
         CHECK_INT(cgroup_parse(&a, "", hybrid_mounts, &set, &err), 0);
-        CHECK_INT(cgroup_parse(&a, "0::/a", " - cgroup2\n- cgroup2 x\n1 2 3 - cgroup2", &set, &err), 0);
+        CHECK_INT(cgroup_parse(&a, "0::/a", " - cgroup2\n- cgroup2 x\n1 2 3 - cgroup2", &set, &err),
+                  0);
         CHECK(!cgroup_dir(&set, ""));
         arena_done(&a);
 }
@@ -71,7 +78,10 @@ static void *unpack(const ProtobufCMessageDescriptor *desc, const Google__Protob
 TEST(v1_metrics)
 {
         const char *dir = test_tmpdir();
-        CgroupDir dirs[] = {{"memory", "/x", dir}, {"cpu,cpuacct", "/x", dir}, {"pids", "/x", dir}, {"blkio", "/x", dir}};
+        CgroupDir dirs[] = {{"memory", "/x", dir},
+                            {"cpu,cpuacct", "/x", dir},
+                            {"pids", "/x", dir},
+                            {"blkio", "/x", dir}};
         CgroupSet set = {dirs, ARRAY_LEN(dirs)};
         Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
         Cgroups1__Metrics *m;
@@ -79,7 +89,8 @@ TEST(v1_metrics)
         Err err;
 
         arena_init(&a, SIZE_MAX);
-        put(dir, "memory.stat", "cache 10\nrss 20\ntotal_pgfault 30\nhierarchical_memory_limit 99999999999999999999999\nodd\n");
+        put(dir, "memory.stat",
+            "cache 10\nrss 20\ntotal_pgfault 30\nhierarchical_memory_limit 99999999999999999999999\nodd\n");
         put(dir, "memory.usage_in_bytes", "4096\n");
         put(dir, "memory.limit_in_bytes", "9223372036854771712\n");
         put(dir, "memory.oom_control", "oom_kill_disable 0\nunder_oom 1\noom_kill 3\n");
@@ -89,7 +100,8 @@ TEST(v1_metrics)
         put(dir, "cpuacct.usage_percpu", "1 2 3 \n");
         put(dir, "cpuacct.stat", "user 100\nsystem 50\n");
         put(dir, "cpu.stat", "nr_periods 4\nnr_throttled 1\nthrottled_time 77\n");
-        put(dir, "blkio.throttle.io_service_bytes", "8:0 Read 11\n8:0 Write 12\ngarbage\n8: 1\nTotal 23\n");
+        put(dir, "blkio.throttle.io_service_bytes",
+            "8:0 Read 11\n8:0 Write 12\ngarbage\n8: 1\nTotal 23\n");
         CHECK_INT(cgroup_stats(&a, &set, &any, &err), 0);
         CHECK_STR(any.type_url, "io.containerd.cgroups.v1.Metrics");
         m = unpack(&cgroups1__metrics__descriptor, &any);
@@ -127,7 +139,8 @@ TEST(v2_metrics)
         put(dir, "memory.current", "42\n");
         put(dir, "memory.max", "max\n");
         put(dir, "memory.events", "low 0\nhigh 0\nmax 1\noom 2\noom_kill 2\n");
-        put(dir, "memory.pressure", "some avg10=1.50 avg60=0.00 avg300=0.00 total=77\nfull avg10=0.00\n");
+        put(dir, "memory.pressure",
+            "some avg10=1.50 avg60=0.00 avg300=0.00 total=77\nfull avg10=0.00\n");
         put(dir, "cpu.stat", "usage_usec 9\nuser_usec 5\nsystem_usec 4\n");
         put(dir, "pids.current", "3\n");
         put(dir, "pids.max", "100\n");
@@ -156,7 +169,8 @@ TEST(v2_metrics)
 
 TEST(a_group_that_is_gone)
 {
-        CgroupDir v1[] = {{"memory", "/x", "/nonexistent/a"}}, v2[] = {{"", "/x", "/nonexistent/b"}};
+        CgroupDir v1[] = {{"memory", "/x", "/nonexistent/a"}},
+                  v2[] = {{"", "/x", "/nonexistent/b"}};
         Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
         Arena a;
         Err err;

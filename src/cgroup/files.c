@@ -13,7 +13,10 @@ char *read_text(Arena *a, const char *dir, const char *name)
         char *text;
         Err err;
 
-        return file_read(a, AT_FDCWD, arena_printf(a, "%s/%s", dir, name), FILE_MAX, &text, NULL, &err) < 0 ? NULL : text;
+        return file_read(a, AT_FDCWD, arena_printf(a, "%s/%s", dir, name), FILE_MAX, &text, NULL,
+                         &err) < 0
+                       ? NULL
+                       : text;
 }
 
 int take_number(const char **p, uint64_t *ret)
@@ -89,7 +92,8 @@ size_t parse_keyed(const char *text, const KeyField *fields, size_t n, void *msg
         return known;
 }
 
-void each_hugetlb(Arena *a, const char *dir, const char *suffix, void (*fn)(void *ctx, const char *size), void *ctx)
+void each_hugetlb(Arena *a, const char *dir, const char *suffix,
+                  void (*fn)(void *ctx, const char *size), void *ctx)
 {
         DIR *d = opendir(dir);
         struct dirent *e;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* io.containerd.cgroups.v1.Metrics. Each controller has its own folder, and any of them may be missing. */
+/* io.containerd.cgroups.v1.Metrics. Each controller has its own folder, and any of them may be
+ * missing. */
 #include <stdlib.h>
 #include <unistd.h>
 #include "api/io/containerd/cgroups/v1/metrics.pb-c.h"
@@ -9,7 +10,10 @@
 
 enum { MAX_CPUS = 8192, MAX_BLKIO = 4096 };
 
-#define FIELD(type, key, member) {key, offsetof(type, member)}
+#define FIELD(type, key, member)            \
+        {                                   \
+                key, offsetof(type, member) \
+        }
 
 static const KeyField memory_fields[] = {
         FIELD(Cgroups1__MemoryStat, "cache", cache),
@@ -91,7 +95,8 @@ static void read_cpu_usage(Arena *a, const char *dir, Cgroups1__CPUUsage *usage)
         if (!text)
                 return;
         usage->per_cpu = arena_array(a, uint64_t, MIN(strlen(text), (size_t)MAX_CPUS));
-        for (const char *p = text; usage->n_per_cpu < MAX_CPUS && take_number(&p, &usage->per_cpu[usage->n_per_cpu]) == 0;)
+        for (const char *p = text; usage->n_per_cpu < MAX_CPUS &&
+                                   take_number(&p, &usage->per_cpu[usage->n_per_cpu]) == 0;)
                 usage->n_per_cpu++;
 }
 
@@ -156,8 +161,8 @@ static const char *device_name(Arena *a, const char *partitions, uint64_t major,
                 const char *p = line + strspn(line, " \t");
                 uint64_t ma, mi, blocks;
 
-                if (take_number(&p, &ma) == 0 && take_number(&p, &mi) == 0 && take_number(&p, &blocks) == 0 &&
-                    ma == major && mi == minor)
+                if (take_number(&p, &ma) == 0 && take_number(&p, &mi) == 0 &&
+                    take_number(&p, &blocks) == 0 && ma == major && mi == minor)
                         return arena_printf(a, "/dev/%s", take_word(a, &p));
         }
         return "";
@@ -168,7 +173,8 @@ typedef struct BlkioList {
         Cgroups1__BlkIOEntry ***v;
 } BlkioList;
 
-/* Lines "8:0 Read 4096", or "8:0 17" without an operation; the sum at the end ("Total 4096") is skipped. */
+/* Lines "8:0 Read 4096", or "8:0 17" without an operation; the sum at the end ("Total 4096") is
+ * skipped. */
 static void parse_blkio(Arena *a, const char *text, const char *partitions, BlkioList list)
 {
         Cgroups1__BlkIOEntry **v = arena_array(a, Cgroups1__BlkIOEntry *, MAX_BLKIO);
@@ -196,7 +202,8 @@ static void parse_blkio(Arena *a, const char *text, const char *partitions, Blki
         *list.v = v;
 }
 
-static void read_blkio_file(Arena *a, const char *dir, const char *name, const char *partitions, BlkioList list)
+static void read_blkio_file(Arena *a, const char *dir, const char *name, const char *partitions,
+                            BlkioList list)
 {
         char *text = read_text(a, dir, name);
 
@@ -214,20 +221,25 @@ static void read_blkio(Arena *a, const char *dir, Cgroups1__Metrics *m)
         if (!sectors) {
                 /* Without a weighting scheduler only the throttling layer counts. */
                 read_blkio_file(a, dir, "blkio.throttle.io_service_bytes", partitions,
-                                (BlkioList){&s->n_io_service_bytes_recursive, &s->io_service_bytes_recursive});
-                read_blkio_file(a, dir, "blkio.throttle.io_serviced", partitions,
-                                (BlkioList){&s->n_io_serviced_recursive, &s->io_serviced_recursive});
+                                (BlkioList){&s->n_io_service_bytes_recursive,
+                                            &s->io_service_bytes_recursive});
+                read_blkio_file(
+                        a, dir, "blkio.throttle.io_serviced", partitions,
+                        (BlkioList){&s->n_io_serviced_recursive, &s->io_serviced_recursive});
                 return;
         }
-        parse_blkio(a, sectors, partitions, (BlkioList){&s->n_sectors_recursive, &s->sectors_recursive});
-        read_blkio_file(a, dir, "blkio.io_service_bytes_recursive", partitions,
-                        (BlkioList){&s->n_io_service_bytes_recursive, &s->io_service_bytes_recursive});
+        parse_blkio(a, sectors, partitions,
+                    (BlkioList){&s->n_sectors_recursive, &s->sectors_recursive});
+        read_blkio_file(
+                a, dir, "blkio.io_service_bytes_recursive", partitions,
+                (BlkioList){&s->n_io_service_bytes_recursive, &s->io_service_bytes_recursive});
         read_blkio_file(a, dir, "blkio.io_serviced_recursive", partitions,
                         (BlkioList){&s->n_io_serviced_recursive, &s->io_serviced_recursive});
         read_blkio_file(a, dir, "blkio.io_queued_recursive", partitions,
                         (BlkioList){&s->n_io_queued_recursive, &s->io_queued_recursive});
-        read_blkio_file(a, dir, "blkio.io_service_time_recursive", partitions,
-                        (BlkioList){&s->n_io_service_time_recursive, &s->io_service_time_recursive});
+        read_blkio_file(
+                a, dir, "blkio.io_service_time_recursive", partitions,
+                (BlkioList){&s->n_io_service_time_recursive, &s->io_service_time_recursive});
         read_blkio_file(a, dir, "blkio.io_wait_time_recursive", partitions,
                         (BlkioList){&s->n_io_wait_time_recursive, &s->io_wait_time_recursive});
         read_blkio_file(a, dir, "blkio.io_merged_recursive", partitions,
@@ -255,8 +267,10 @@ static void add_hugetlb(void *ctx, const char *size)
                 return;
         s = pb_make(h->a, cgroups1__hugetlb_stat);
         s->pagesize = size;
-        read_number(h->a, h->dir, arena_printf(h->a, "hugetlb.%s.usage_in_bytes", size), 0, &s->usage);
-        read_number(h->a, h->dir, arena_printf(h->a, "hugetlb.%s.max_usage_in_bytes", size), 0, &s->max);
+        read_number(h->a, h->dir, arena_printf(h->a, "hugetlb.%s.usage_in_bytes", size), 0,
+                    &s->usage);
+        read_number(h->a, h->dir, arena_printf(h->a, "hugetlb.%s.max_usage_in_bytes", size), 0,
+                    &s->max);
         read_number(h->a, h->dir, arena_printf(h->a, "hugetlb.%s.failcnt", size), 0, &s->failcnt);
         h->m->hugetlb[h->m->n_hugetlb++] = s;
 }

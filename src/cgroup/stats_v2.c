@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* io.containerd.cgroups.v2.Metrics: one folder, files that exist where the controller is enabled. */
+/* io.containerd.cgroups.v2.Metrics: one folder, files that exist where the controller is enabled.
+ */
 #include <stdlib.h>
 #include <unistd.h>
 #include "api/io/containerd/cgroups/v2/metrics.pb-c.h"
@@ -8,7 +9,10 @@
 
 enum { MAX_DEVICES = 1024, MAX_HUGETLB = 16, MAX_RDMA = 64 };
 
-#define FIELD(type, key, member) {key, offsetof(type, member)}
+#define FIELD(type, key, member)            \
+        {                                   \
+                key, offsetof(type, member) \
+        }
 
 static const KeyField cpu_fields[] = {
         FIELD(Cgroups2__CPUStat, "usage_usec", usage_usec),
@@ -189,7 +193,8 @@ static void add_hugetlb(void *ctx, const char *size)
                 return;
         s = pb_make(h->a, cgroups2__huge_tlb_stat);
         s->pagesize = size;
-        read_number(h->a, h->dir, arena_printf(h->a, "hugetlb.%s.current", size), UINT64_MAX, &s->current);
+        read_number(h->a, h->dir, arena_printf(h->a, "hugetlb.%s.current", size), UINT64_MAX,
+                    &s->current);
         read_number(h->a, h->dir, arena_printf(h->a, "hugetlb.%s.max", size), UINT64_MAX, &s->max);
         events = read_text(h->a, h->dir, arena_printf(h->a, "hugetlb.%s.events", size));
         if (events)

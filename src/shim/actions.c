@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * delete runs after every end of a shim, also after an orderly one, and in the state that a kill has left. So it believes
- * nothing, does what can still be done, and reports as exited what it cannot find: pid of the pid file, status 137.
+ * delete runs after every end of a shim, also after an orderly one, and in the state that a kill
+ * has left. So it believes nothing, does what can still be done, and reports as exited what it
+ * cannot find: pid of the pid file, status 137.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -64,8 +65,8 @@ static void remove_dead_socket(Arena *a, int dir, const ShimFlags *flags)
 
         target[MAX(len, 0)] = 0;
         if (file_read(a, dir, "config.json", LIMIT_DOCUMENT, &config, &n, &err) < 0 ||
-            shim_socket_path(a, len > 0 ? target : NULL, flags->address, flags->ns, shim_group(a, config, n, flags->id),
-                             &path, &err) < 0)
+            shim_socket_path(a, len > 0 ? target : NULL, flags->address, flags->ns,
+                             shim_group(a, config, n, flags->id), &path, &err) < 0)
                 return;
         if (ttrpc_dial(path, &fd, &err) == 0)
                 fd_close(fd);
@@ -103,6 +104,18 @@ static int find_bundle(Arena *a, const ShimFlags *flags, const char **ret, Err *
         return 0;
 }
 
+/* runc and crun keep a container's state in a folder of its name; without it they have nothing to
+ * delete, and starting them to be told so is most of what this action costs after an orderly end.
+ */
+static int runtime_knows(Arena *a, const Oci *o, const char *id)
+{
+        const char *name = strrchr(o->binary, '/') ? strrchr(o->binary, '/') + 1 : o->binary;
+
+        if (!str_empty(name) && !str_eq(name, "runc") && !str_eq(name, "crun"))
+                return 1;
+        return access(arena_printf(a, "%s/%s", o->root, id), F_OK) == 0;
+}
+
 static int run_delete(Arena *a, const ShimFlags *flags, Err *err)
 {
         Task__DeleteResponse rsp = TASK__DELETE_RESPONSE__INIT;
@@ -122,11 +135,15 @@ static int run_delete(Arena *a, const ShimFlags *flags, Err *err)
         if (dir >= 0) {
                 read_options(a, dir, &options);
                 oci_init(&oci, &options, flags->ns, bundle);
-                if (oci_run(&oci, a, "delete", (const char *const[]){"delete", "--force", flags->id, NULL}, NULL, NULL,
+                if (runtime_knows(a, &oci, flags->id) &&
+                    oci_run(&oci, a, "delete",
+                            (const char *const[]){"delete", "--force", flags->id, NULL}, NULL, NULL,
                             err) < 0)
-                        log_warn("the runtime could not delete the container", "id", flags->id, "error", err->msg);
+                        log_warn("the runtime could not delete the container", "id", flags->id,
+                                 "error", err->msg);
                 if (rootfs_unmount(bundle, a, err) < 0)
-                        log_warn("could not unmount the root file system", "id", flags->id, "error", err->msg);
+                        log_warn("could not unmount the root file system", "id", flags->id, "error",
+                                 err->msg);
                 oci_read_pid(a, arena_printf(a, "%s/init.pid", bundle), &pid, &ignored);
                 remove_dead_socket(a, dir, flags);
                 oci_done(&oci);

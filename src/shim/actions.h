@@ -4,7 +4,8 @@
 
 #include "shim/bootstrap.h"
 
-/* Ends what is left of a container, whatever has happened to its shim, and prints a DeleteResponse. May be repeated. */
+/* Ends what is left of a container, whatever has happened to its shim, and prints a DeleteResponse.
+ * May be repeated. */
 int shim_delete(const ShimFlags *flags);
 /* -info: reads an Any of runtime options, prints a containerd.types.RuntimeInfo. */
 int shim_info(void);

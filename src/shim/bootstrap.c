@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An Any often is a valid BootstrapParams as well (fields 1 and 2 are strings or bytes in both), so decoding proves
- * nothing. What tells them apart is that a daemon of 2.3 always names its version and its ttrpc address, and that
- * an instance id is never a type URL.
+ * An Any often is a valid BootstrapParams as well (fields 1 and 2 are strings or bytes in both), so
+ * decoding proves nothing. What tells them apart is that a daemon of 2.3 always names its version
+ * and its ttrpc address, and that an instance id is never a type URL.
  */
 #include <jansson.h>
 #include "api/containerd/runtime/bootstrap/v1/bootstrap.pb-c.h"
@@ -17,18 +17,20 @@ typedef struct Flag {
         int is_bool;
 } Flag;
 
-#define TEXT_FLAG(name, member) {name, offsetof(ShimFlags, member), 0}
-#define BOOL_FLAG(name, member) {name, offsetof(ShimFlags, member), 1}
+#define TEXT_FLAG(name, member)                      \
+        {                                            \
+                name, offsetof(ShimFlags, member), 0 \
+        }
+#define BOOL_FLAG(name, member)                      \
+        {                                            \
+                name, offsetof(ShimFlags, member), 1 \
+        }
 
 static const Flag shim_flags[] = {
-        TEXT_FLAG("namespace", ns),
-        TEXT_FLAG("id", id),
-        TEXT_FLAG("address", address),
-        TEXT_FLAG("publish-binary", publish_binary),
-        TEXT_FLAG("bundle", bundle),
-        BOOL_FLAG("debug", debug),
-        BOOL_FLAG("v", version),
-        BOOL_FLAG("version", version),
+        TEXT_FLAG("namespace", ns),    TEXT_FLAG("id", id),
+        TEXT_FLAG("address", address), TEXT_FLAG("publish-binary", publish_binary),
+        TEXT_FLAG("bundle", bundle),   BOOL_FLAG("debug", debug),
+        BOOL_FLAG("v", version),       BOOL_FLAG("version", version),
         BOOL_FLAG("info", info),
 };
 
@@ -44,7 +46,12 @@ int shim_flags_parse(int argc, const char *const *argv, ShimFlags *ret, Err *err
 {
         int i;
 
-        *ret = (ShimFlags){.ns = "", .id = "", .address = "", .publish_binary = "", .bundle = "", .action = ""};
+        *ret = (ShimFlags){.ns = "",
+                           .id = "",
+                           .address = "",
+                           .publish_binary = "",
+                           .bundle = "",
+                           .action = ""};
         for (i = 1; i < argc && argv[i][0] == '-'; i++) {
                 const char *name = argv[i] + (argv[i][1] == '-' ? 2 : 1);
                 size_t n = strcspn(name, "=");
@@ -52,16 +59,19 @@ int shim_flags_parse(int argc, const char *const *argv, ShimFlags *ret, Err *err
                 void *member;
 
                 if (!f)
-                        return err_set(err, INVALID_ARGUMENT, "flag provided but not defined: -%.*s", (int)n, name);
+                        return err_set(err, INVALID_ARGUMENT,
+                                       "flag provided but not defined: -%.*s", (int)n, name);
                 member = (char *)ret + f->offset;
                 if (f->is_bool)
-                        *(int *)member = name[n] != '=' || str_eq(name + n + 1, "true") || str_eq(name + n + 1, "1");
+                        *(int *)member = name[n] != '=' || str_eq(name + n + 1, "true") ||
+                                         str_eq(name + n + 1, "1");
                 else if (name[n] == '=')
                         *(const char **)member = name + n + 1;
                 else if (i + 1 < argc)
                         *(const char **)member = argv[++i];
                 else
-                        return err_set(err, INVALID_ARGUMENT, "flag needs an argument: -%s", f->name);
+                        return err_set(err, INVALID_ARGUMENT, "flag needs an argument: -%s",
+                                       f->name);
         }
         if (i < argc)
                 ret->action = argv[i];
@@ -74,7 +84,8 @@ static int read_params(Arena *a, const void *input, size_t n, Bootstrap *ret)
         ProtobufCMessage *m;
         Err err;
 
-        if (n == 0 || message_unpack(a, &bootstrap__bootstrap_params__descriptor, input, n, &m, &err) < 0)
+        if (n == 0 ||
+            message_unpack(a, &bootstrap__bootstrap_params__descriptor, input, n, &m, &err) < 0)
                 return 0;
         p = (const Bootstrap__BootstrapParams *)m;
         if (str_empty(p->containerd_version) && str_empty(p->containerd_ttrpc_address))
@@ -85,7 +96,8 @@ static int read_params(Arena *a, const void *input, size_t n, Bootstrap *ret)
         ret->grpc_address = p->containerd_grpc_address;
         ret->ttrpc_address = p->containerd_ttrpc_address;
         ret->debug = (int)p->log_level < BOOTSTRAP__LOG_LEVEL__LOG_LEVEL_INFO;
-        if (p->socket_dir_presence_case == BOOTSTRAP__BOOTSTRAP_PARAMS__SOCKET_DIR_PRESENCE_SOCKET_DIR &&
+        if (p->socket_dir_presence_case ==
+                    BOOTSTRAP__BOOTSTRAP_PARAMS__SOCKET_DIR_PRESENCE_SOCKET_DIR &&
             !str_empty(p->socket_dir))
                 ret->socket_dir = p->socket_dir;
         for (size_t i = 0; i < p->n_extensions && !ret->options; i++)
@@ -94,8 +106,8 @@ static int read_params(Arena *a, const void *input, size_t n, Bootstrap *ret)
         return 1;
 }
 
-int bootstrap_read(Arena *a, const ShimFlags *flags, const char *env_ttrpc_address, const void *input, size_t n,
-                   Bootstrap *ret, Err *err)
+int bootstrap_read(Arena *a, const ShimFlags *flags, const char *env_ttrpc_address,
+                   const void *input, size_t n, Bootstrap *ret, Err *err)
 {
         ProtobufCMessage *m;
         Err ignored;
@@ -107,7 +119,9 @@ int bootstrap_read(Arena *a, const ShimFlags *flags, const char *env_ttrpc_addre
                 ret->grpc_address = flags->address;
                 ret->ttrpc_address = env_ttrpc_address ? env_ttrpc_address : "";
                 ret->debug = flags->debug;
-                if (n > 0 && message_unpack(a, &google__protobuf__any__descriptor, input, n, &m, &ignored) == 0 &&
+                if (n > 0 &&
+                    message_unpack(a, &google__protobuf__any__descriptor, input, n, &m, &ignored) ==
+                            0 &&
                     !str_empty(((Google__Protobuf__Any *)m)->type_url))
                         ret->options = (Google__Protobuf__Any *)m;
         }
@@ -149,8 +163,10 @@ int runc_options_read(Arena *a, const Google__Protobuf__Any *any, Runc__Options 
         slash = strrchr(any->type_url, '/');
         name = slash ? slash + 1 : any->type_url;
         if (!str_eq(name, runc__options__descriptor.name))
-                return err_set(err, INVALID_ARGUMENT, "runtime options of type \"%s\" are not understood, only %s: "
-                               "invalid argument", any->type_url, runc__options__descriptor.name);
+                return err_set(err, INVALID_ARGUMENT,
+                               "runtime options of type \"%s\" are not understood, only %s: "
+                               "invalid argument",
+                               any->type_url, runc__options__descriptor.name);
         r = message_unpack(a, &runc__options__descriptor, any->value.data, any->value.len, &m, err);
         if (r < 0)
                 return err_wrap(err, "runtime options");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How a daemon talks to a shim that it starts: flags, environment and stdin in, an address out, in two dialects. The
- * one of containerd 2.3 is a protobuf message each way; the older one is an Any of runtime options in, and the bare
- * address out, which every version before understands.
+ * How a daemon talks to a shim that it starts: flags, environment and stdin in, an address out, in
+ * two dialects. The one of containerd 2.3 is a protobuf message each way; the older one is an Any
+ * of runtime options in, and the bare address out, which every version before understands.
  */
 #pragma once
 
@@ -25,12 +25,13 @@ typedef struct Bootstrap {
         const Google__Protobuf__Any *options; /* NULL: none */
 } Bootstrap;
 
-/* Go's flag syntax: -name value, -name=value, one dash or two. INVALID_ARGUMENT. Borrows from argv. */
+/* Go's flag syntax: -name value, -name=value, one dash or two. INVALID_ARGUMENT. Borrows from argv.
+ */
 int shim_flags_parse(int argc, const char *const *argv, ShimFlags *ret, Err *err);
-/* Never fails for what stdin holds: what is neither dialect counts as no options. INVALID_ARGUMENT when the flags lack
- * what is needed. */
-int bootstrap_read(Arena *a, const ShimFlags *flags, const char *env_ttrpc_address, const void *input, size_t n,
-                   Bootstrap *ret, Err *err);
+/* Never fails for what stdin holds: what is neither dialect counts as no options. INVALID_ARGUMENT
+ * when the flags lack what is needed. */
+int bootstrap_read(Arena *a, const ShimFlags *flags, const char *env_ttrpc_address,
+                   const void *input, size_t n, Bootstrap *ret, Err *err);
 /* The answer in the caller's dialect. */
 const void *bootstrap_answer(Arena *a, const Bootstrap *b, const char *address, size_t *ret_n);
 

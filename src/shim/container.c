@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A container is one init and its execs. It is refcounted only because ops in flight outlive it; everybody else finds
- * it by id, each time.
+ * A container is one init and its execs. It is refcounted only because ops in flight outlive it;
+ * everybody else finds it by id, each time.
  */
 #include <stdlib.h>
 #include "base/mem.h"
@@ -78,7 +78,7 @@ void container_gone(Container *c)
 
 static Container *lookup(Shim *s, const char *id)
 {
-        LIST_FOREACH(c, &s->containers, Container, link)
+        LIST_FOREACH (c, &s->containers, Container, link)
                 if (str_eq(c->id, id))
                         return c;
         return NULL;
@@ -101,7 +101,7 @@ int process_is_init(const Process *p)
 
 Process *exec_find(Container *c, const char *exec_id)
 {
-        LIST_FOREACH(p, &c->execs, Process, link)
+        LIST_FOREACH (p, &c->execs, Process, link)
                 if (str_eq(p->exec_id, exec_id))
                         return p;
         return NULL;

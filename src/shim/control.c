@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Start, Kill, Pause, Resume, Update, Pids, Stats. Each is an op: a check when its turn has come, a command in the
- * child, and what it means for the container's state afterwards.
+ * Start, Kill, Pause, Resume, Update, Pids, Stats. Each is an op: a check when its turn has come, a
+ * command in the child, and what it means for the container's state afterwards.
  */
 #include <errno.h>
 #include <signal.h>
@@ -72,7 +72,8 @@ static int contains_nocase(const char *text, const char *what)
 
 int kill_error(Err *err)
 {
-        if (strstr(err->msg, "os: process already finished") || strstr(err->msg, "container not running") ||
+        if (strstr(err->msg, "os: process already finished") ||
+            strstr(err->msg, "container not running") ||
             contains_nocase(err->msg, "no such process"))
                 return err_set(err, NOT_FOUND, "process already finished: not found");
         if (strstr(err->msg, "does not exist"))
@@ -107,7 +108,9 @@ static int exec_kill(const Process *p, unsigned signo, Err *err)
         /* Not reaped, so the pid is still this process. */
         if (p->reaped || (kill(p->pid, (int)signo) < 0 && errno == ESRCH))
                 return err_set(err, NOT_FOUND, "process already finished: not found");
-        return errno == EINVAL && signo > 64 ? err_set(err, INVALID_ARGUMENT, "signal %u: invalid argument", signo) : 0;
+        return errno == EINVAL && signo > 64
+                       ? err_set(err, INVALID_ARGUMENT, "signal %u: invalid argument", signo)
+                       : 0;
 }
 
 int task_kill(Call *call, const Task__KillRequest *req, Google__Protobuf__Empty *rsp)
@@ -118,14 +121,17 @@ int task_kill(Call *call, const Task__KillRequest *req, Google__Protobuf__Empty 
         if (r < 0)
                 return r;
         if (req->signal > 64)
-                return err_set(call->err, INVALID_ARGUMENT, "signal %u: invalid argument", req->signal);
+                return err_set(call->err, INVALID_ARGUMENT, "signal %u: invalid argument",
+                               req->signal);
         if (!process_is_init(p))
                 return exec_kill(p, req->signal, call->err);
         r = state_check(0, p->state, ACT_KILL, call->err);
         if (r < 0)
                 return r;
         if (p->state == PROC_STOPPED)
-                return req->all ? 0 : err_set(call->err, NOT_FOUND, "process already finished: not found");
+                return req->all ? 0
+                                : err_set(call->err, NOT_FOUND,
+                                          "process already finished: not found");
         return op_submit(&kill_op, p->container, NULL, call, req);
 }
 
@@ -205,8 +211,11 @@ static int resume_done(Op *op, int r, OpReply *reply, Err *err)
         return r;
 }
 
-static const OpKind resume_op = {
-        .name = "resume", .alone = 1, .begin = resume_begin, .run = resume_run, .done = resume_done};
+static const OpKind resume_op = {.name = "resume",
+                                 .alone = 1,
+                                 .begin = resume_begin,
+                                 .run = resume_run,
+                                 .done = resume_done};
 
 /* Finds the container, checks, and queues. */
 static int submit(Call *call, const char *id, const OpKind *kind, const void *req)
@@ -241,17 +250,21 @@ static int update_run(Op *op, OpReply *reply, Err *err)
         Arena a;
 
         arena_init(&a, SIZE_MAX);
-        json = arena_strndup(&a, (const char *)req->resources->value.data, req->resources->value.len);
+        json = arena_strndup(&a, (const char *)req->resources->value.data,
+                             req->resources->value.len);
         return oci_run(&op->container->oci, &a, "OCI runtime update failed",
-                       (const char *const[]){"update", "--resources=-", op->container->id, NULL}, json, NULL, err);
+                       (const char *const[]){"update", "--resources=-", op->container->id, NULL},
+                       json, NULL, err);
 }
 
-static const OpKind update_op = {.name = "update", .alone = 1, .begin = update_begin, .run = update_run};
+static const OpKind update_op = {
+        .name = "update", .alone = 1, .begin = update_begin, .run = update_run};
 
 int task_update(Call *call, const Task__UpdateTaskRequest *req, Google__Protobuf__Empty *rsp)
 {
         if (!req->resources || req->resources->value.len == 0)
-                return err_set(call->err, INVALID_ARGUMENT, "no resources to update: invalid argument");
+                return err_set(call->err, INVALID_ARGUMENT,
+                               "no resources to update: invalid argument");
         return submit(call, req->id, &update_op, req);
 }
 
@@ -268,7 +281,8 @@ static Google__Protobuf__Any *exec_details(Arena *a, const Process *p)
         return any;
 }
 
-static int pids_answer(Arena *a, const Container *c, const json_t *pids, Task__PidsResponse *rsp, Err *err)
+static int pids_answer(Arena *a, const Container *c, const json_t *pids, Task__PidsResponse *rsp,
+                       Err *err)
 {
         const json_t *item;
         size_t i;
@@ -276,11 +290,12 @@ static int pids_answer(Arena *a, const Container *c, const json_t *pids, Task__P
         if (!json_is_array(pids))
                 return err_set(err, UNKNOWN, "the runtime's list of processes is no array");
         rsp->processes = arena_array(a, TaskTypes__ProcessInfo *, json_array_size(pids));
-        json_array_foreach(pids, i, item) {
+        json_array_foreach(pids, i, item)
+        {
                 TaskTypes__ProcessInfo *info = message_make(a, task_types__process_info);
 
                 info->pid = (uint32_t)json_integer_value(item);
-                LIST_FOREACH(p, &c->execs, Process, link)
+                LIST_FOREACH (p, &c->execs, Process, link)
                         if (p->pid == (pid_t)info->pid && !p->reaped)
                                 info->info = exec_details(a, p);
                 rsp->processes[rsp->n_processes++] = info;
@@ -298,7 +313,8 @@ static int pids_run(Op *op, OpReply *reply, Err *err)
 
         arena_init(&a, SIZE_MAX);
         r = oci_run(&op->container->oci, &a, "OCI runtime ps failed",
-                    (const char *const[]){"ps", "--format", "json", op->container->id, NULL}, NULL, &text, err);
+                    (const char *const[]){"ps", "--format", "json", op->container->id, NULL}, NULL,
+                    &text, err);
         if (r == 0)
                 r = json_read(text, strlen(text), OP_DATA_MAX * 2, "list of processes", &pids, err);
         if (r == 0)

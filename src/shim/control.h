@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is done to a container that exists, by running the runtime: each is RPC_PENDING or an error. */
+/* What is done to a container that exists, by running the runtime: each is RPC_PENDING or an error.
+ */
 #pragma once
 
 #include "api/containerd/task/v3/task.pb-c.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Create: the rootfs is mounted, stdio opened and the runtime run in the op child; the shim gets the descriptors. */
+/* Create: the rootfs is mounted, stdio opened and the runtime run in the op child; the shim gets
+ * the descriptors. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -35,10 +36,12 @@ int spec_has_private_pid_ns(const json_t *spec)
         if (json_get_obj(spec, "linux", &linux_part, &err) < 0 || !linux_part ||
             json_get_arr(linux_part, "namespaces", &namespaces, &err) < 0 || !namespaces)
                 return 0;
-        json_array_foreach(namespaces, i, ns) {
+        json_array_foreach(namespaces, i, ns)
+        {
                 const char *type = NULL, *path = NULL;
 
-                if (json_is_object(ns) && json_get_str(ns, "type", &type, &err) == 0 && str_eq(type, "pid"))
+                if (json_is_object(ns) && json_get_str(ns, "type", &type, &err) == 0 &&
+                    str_eq(type, "pid"))
                         return json_get_str(ns, "path", &path, &err) == 0 && str_empty(path);
         }
         return 0;
@@ -52,7 +55,8 @@ static int private_pid_ns(Arena *a, const char *bundle)
         size_t n;
         Err err;
 
-        if (file_read(a, AT_FDCWD, arena_printf(a, "%s/config.json", bundle), LIMIT_DOCUMENT, &text, &n, &err) < 0 ||
+        if (file_read(a, AT_FDCWD, arena_printf(a, "%s/config.json", bundle), LIMIT_DOCUMENT, &text,
+                      &n, &err) < 0 ||
             json_read(text, n, LIMIT_DOCUMENT, "config.json", &spec, &err) < 0)
                 return 0;
         return spec_has_private_pid_ns(spec);
@@ -86,7 +90,8 @@ static int mount_rootfs(Arena *a, const Task__CreateTaskRequest *req, Err *err)
         return 0;
 }
 
-/* What later needs the cgroup's name, and the watch on it. Missing groups are no failure: a container may have none. */
+/* What later needs the cgroup's name, and the watch on it. Missing groups are no failure: a
+ * container may have none. */
 static void look_at_cgroup(Arena *a, pid_t pid, OpReply *reply)
 {
         CgroupOom oom;
@@ -108,10 +113,13 @@ static void look_at_cgroup(Arena *a, pid_t pid, OpReply *reply)
         reply->fds[SLOT_OOM_STATE] = oom.state_fd;
 }
 
-static int run_create(const Container *c, const Task__CreateTaskRequest *req, const Runc__Options *options, Arena *a,
-                      OpReply *reply, Err *err)
+static int run_create(const Container *c, const Task__CreateTaskRequest *req,
+                      const Runc__Options *options, Arena *a, OpReply *reply, Err *err)
 {
-        const StdioWho who = {.id = c->id, .ns = c->shim->ns, .bundle = c->bundle, .uid = options->io_uid,
+        const StdioWho who = {.id = c->id,
+                              .ns = c->shim->ns,
+                              .bundle = c->bundle,
+                              .uid = options->io_uid,
                               .gid = options->io_gid};
         const char *pid_file = arena_printf(a, "%s/init.pid", c->bundle);
         const char *args[16] = {"create", "--bundle", c->bundle, "--pid-file", pid_file};
@@ -213,7 +221,8 @@ static int create_done(Op *op, int r, OpReply *reply, Err *err)
         Err ignored;
 
         if (r == 0)
-                r = proc_io_start(&p->io, c->shim->loop, reply->fds, reply->logger, on_output_end, p, err);
+                r = proc_io_start(&p->io, c->shim->loop, reply->fds, reply->logger, on_output_end,
+                                  p, err);
         if (r < 0) {
                 container_gone(c);
                 return r;
@@ -224,8 +233,9 @@ static int create_done(Op *op, int r, OpReply *reply, Err *err)
                 c->cgroup = mem_strdup(reply->data);
         exits_register(p, reply->pid);
         publish_create(c, op->req);
-        if (oom_start(&c->oom, c->shim->loop, !!(reply->flags & FLAG_OOM_V2), op_take_fd(reply, SLOT_OOM_EVENT),
-                      op_take_fd(reply, SLOT_OOM_STATE), on_oom, c, &ignored) < 0)
+        if (oom_start(&c->oom, c->shim->loop, !!(reply->flags & FLAG_OOM_V2),
+                      op_take_fd(reply, SLOT_OOM_EVENT), op_take_fd(reply, SLOT_OOM_STATE), on_oom,
+                      c, &ignored) < 0)
                 log_warn("not watching for OOM", "id", c->id, "error", ignored.msg);
         if (rsp)
                 rsp->pid = (uint32_t)reply->pid;
@@ -243,12 +253,15 @@ static int check(Shim *s, const Task__CreateTaskRequest *req, Err *err)
         if (r < 0)
                 return err_wrap(err, "container id");
         if (req->bundle[0] != '/')
-                return err_set(err, INVALID_ARGUMENT, "bundle path \"%s\" is not absolute: invalid argument", req->bundle);
+                return err_set(err, INVALID_ARGUMENT,
+                               "bundle path \"%s\" is not absolute: invalid argument", req->bundle);
         if (!str_empty(req->checkpoint))
-                return err_set(err, UNIMPLEMENTED, "restoring a checkpoint is not supported: not implemented");
-        LIST_FOREACH(c, &s->containers, Container, link)
+                return err_set(err, UNIMPLEMENTED,
+                               "restoring a checkpoint is not supported: not implemented");
+        LIST_FOREACH (c, &s->containers, Container, link)
                 if (str_eq(c->id, req->id))
-                        return err_set(err, ALREADY_EXISTS, "container %s: already exists", req->id);
+                        return err_set(err, ALREADY_EXISTS, "container %s: already exists",
+                                       req->id);
         return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The head of the queue is the event in flight. A lost connection redials at once, once; after that, and while the
- * daemon is away, with growing pauses of up to five seconds.
+ * The head of the queue is the event in flight. A lost connection redials at once, once; after
+ * that, and while the daemon is away, with growing pauses of up to five seconds.
  */
 #include <stdlib.h>
 #include "api/containerd/services/events/ttrpc/v1/events.pb-c.h"
@@ -187,7 +187,8 @@ void event_free(Event *e)
 }
 
 /* The size it takes; packs when e has the room. */
-static size_t pack(const Publisher *p, Event *e, const char *topic, const ProtobufCMessage *msg, uint8_t *value)
+static size_t pack(const Publisher *p, Event *e, const char *topic, const ProtobufCMessage *msg,
+                   uint8_t *value)
 {
         EventsTtrpc__ForwardRequest req = EVENTS_TTRPC__FORWARD_REQUEST__INIT;
         Types__Envelope envelope = TYPES__ENVELOPE__INIT;
@@ -225,7 +226,8 @@ void event_publish_reserved(Publisher *p, Event *e, const char *topic, const Pro
 void event_publish(Publisher *p, const char *topic, const void *msg)
 {
         uint8_t *value = mem_alloc(protobuf_c_message_get_packed_size(msg) + 1);
-        Event *e = event_new(pack(p, NULL, topic, msg, value) + 16); /* the time may take a byte more */
+        Event *e = event_new(pack(p, NULL, topic, msg, value) +
+                             16); /* the time may take a byte more */
 
         if (e) {
                 pack(p, e, topic, msg, value);

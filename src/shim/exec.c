@@ -31,9 +31,11 @@ int task_exec(Call *call, const Task__ExecProcessRequest *req, Google__Protobuf_
         if (r < 0)
                 return err_wrap(call->err, "exec id");
         if (!req->spec || req->spec->value.len == 0)
-                return err_set(call->err, INVALID_ARGUMENT, "exec %s has no process spec: invalid argument", req->exec_id);
+                return err_set(call->err, INVALID_ARGUMENT,
+                               "exec %s has no process spec: invalid argument", req->exec_id);
         if (req->spec->value.len > LIMIT_DOCUMENT || c->n_execs >= LIMIT_EXECS)
-                return err_set(call->err, RESOURCE_EXHAUSTED, "exec %s: more than %d processes, or a spec over %d bytes",
+                return err_set(call->err, RESOURCE_EXHAUSTED,
+                               "exec %s: more than %d processes, or a spec over %d bytes",
                                req->exec_id, LIMIT_EXECS, LIMIT_DOCUMENT);
 
         p = exec_new(c, req->exec_id);
@@ -61,7 +63,8 @@ static int start_begin(Op *op, Err *err)
         if (r < 0)
                 return r;
         if (c->init.has_exit || c->init.state == PROC_STOPPED)
-                return err_set(err, FAILED_PRECONDITION, "container %s init process is not running: failed precondition",
+                return err_set(err, FAILED_PRECONDITION,
+                               "container %s init process is not running: failed precondition",
                                c->id);
         p->held = op->holds = 1;
         return 0;
@@ -80,7 +83,8 @@ static int write_spec(const Process *p, Arena *a, char **ret_path, Err *err)
         if (r < 0)
                 return r;
         if (!json_is_object(spec))
-                return err_set(err, INVALID_ARGUMENT, "process spec is not an object: invalid argument");
+                return err_set(err, INVALID_ARGUMENT,
+                               "process spec is not an object: invalid argument");
         json_object_set_new(spec, "terminal", json_boolean(p->stdio.terminal));
         text = json_text(spec);
         fd = mkostemp(path, O_CLOEXEC);
@@ -166,8 +170,11 @@ static int start_done(Op *op, int r, OpReply *reply, Err *err)
         }
         exits_register(p, reply->pid);
         p->state = PROC_RUNNING;
-        /* It runs; without descriptors for its stdio it would be stopped by its own output, so it must not go on. */
-        if (proc_io_start(&p->io, c->shim->loop, reply->fds, reply->logger, on_output_end, p, &ignored) < 0 && !p->reaped)
+        /* It runs; without descriptors for its stdio it would be stopped by its own output, so it
+         * must not go on. */
+        if (proc_io_start(&p->io, c->shim->loop, reply->fds, reply->logger, on_output_end, p,
+                          &ignored) < 0 &&
+            !p->reaped)
                 kill(p->pid, SIGKILL);
         ev.container_id = c->id;
         ev.exec_id = p->exec_id;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The truth about exits. The shim is the subreaper of everything its containers leave behind and the only one that
- * waits, so a pid stays ours until the moment it is reaped here: nothing is ever signalled that is somebody else's.
+ * The truth about exits. The shim is the subreaper of everything its containers leave behind and
+ * the only one that waits, so a pid stays ours until the moment it is reaped here: nothing is ever
+ * signalled that is somebody else's.
  *
- * A process may be dead before the op that made it has told its pid. While such an op runs, exits of unknown pids are
- * kept in a ring, and looked up when the pid is registered. An exit during an op on its own process waits for the op's
- * end, so that start comes before exit. Init's exit waits for the execs' exits.
+ * A process may be dead before the op that made it has told its pid. While such an op runs, exits
+ * of unknown pids are kept in a ring, and looked up when the pid is registered. An exit during an
+ * op on its own process waits for the op's end, so that start comes before exit. Init's exit waits
+ * for the execs' exits.
  *
  * Nothing here allocates: the event was reserved before the process was made.
  */
@@ -103,7 +105,7 @@ static void publish_exit(Process *p)
 
 static int execs_alive(const Container *c)
 {
-        LIST_FOREACH(p, &c->execs, Process, link)
+        LIST_FOREACH (p, &c->execs, Process, link)
                 if (p->state == PROC_RUNNING && p->pid > 0)
                         return 1;
         return 0;
@@ -115,7 +117,8 @@ static int kill_all_run(Op *op, OpReply *reply, Err *err)
 
         arena_init(&a, SIZE_MAX);
         return oci_run(&op->container->oci, &a, "OCI runtime killall failed",
-                       (const char *const[]){"kill", "--all", op->container->id, "9", NULL}, NULL, NULL, err);
+                       (const char *const[]){"kill", "--all", op->container->id, "9", NULL}, NULL,
+                       NULL, err);
 }
 
 static const OpKind kill_all_op = {.name = "killall", .now = 1, .run = kill_all_run};
@@ -184,10 +187,10 @@ static void set_exit(Process *p, int status, Time at)
 
 static Process *find_pid(Shim *s, pid_t pid)
 {
-        LIST_FOREACH(c, &s->containers, Container, link) {
+        LIST_FOREACH (c, &s->containers, Container, link) {
                 if (c->init.pid == pid && !c->init.reaped)
                         return &c->init;
-                LIST_FOREACH(p, &c->execs, Process, link)
+                LIST_FOREACH (p, &c->execs, Process, link)
                         if (p->pid == pid && !p->reaped)
                                 return p;
         }
@@ -196,10 +199,10 @@ static Process *find_pid(Shim *s, pid_t pid)
 
 static Process *find_logger(Shim *s, pid_t pid)
 {
-        LIST_FOREACH(c, &s->containers, Container, link) {
+        LIST_FOREACH (c, &s->containers, Container, link) {
                 if (c->init.io.logger == pid)
                         return &c->init;
-                LIST_FOREACH(p, &c->execs, Process, link)
+                LIST_FOREACH (p, &c->execs, Process, link)
                         if (p->io.logger == pid)
                                 return p;
         }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The program reads the pipes that the container writes; nothing is copied. The shim keeps a read end as well, so that
- * a program that dies stops the container's writes instead of breaking them, and no write end, so that the program sees
- * the end of file when the container is gone.
+ * The program reads the pipes that the container writes; nothing is copied. The shim keeps a read
+ * end as well, so that a program that dies stops the container's writes instead of breaking them,
+ * and no write end, so that the program sees the end of file when the container is gone.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,10 @@
 
 static int hex(char c)
 {
-        return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        return c >= '0' && c <= '9'   ? c - '0'
+               : c >= 'a' && c <= 'f' ? c - 'a' + 10
+               : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                      : -1;
 }
 
 char *url_decode(Arena *a, const char *text)
@@ -74,9 +77,12 @@ static int wait_ready(int fd, int v2, Err *err)
         if (poll(&pfd, 1, LIMIT_IO_SETUP_MS) > 0)
                 n = read(fd, &byte, 1);
         if (n < 0)
-                return err_set(err, DEADLINE_EXCEEDED, "logging binary did not call ready within %d ms", LIMIT_IO_SETUP_MS);
+                return err_set(err, DEADLINE_EXCEEDED,
+                               "logging binary did not call ready within %d ms", LIMIT_IO_SETUP_MS);
         if (v2 && n == 0)
-                return err_set(err, UNKNOWN, "logging binary did not call ready (it may have crashed or exited prematurely)");
+                return err_set(
+                        err, UNKNOWN,
+                        "logging binary did not call ready (it may have crashed or exited prematurely)");
         return 0;
 }
 
@@ -91,8 +97,8 @@ static int make_pipe(int *ret_read, int *ret_write, Err *err)
         return 0;
 }
 
-int logger_start(Arena *a, const char *path, const char *query, int v2, const StdioWho *who, int terminal,
-                 StdioChild *c, Err *err)
+int logger_start(Arena *a, const char *path, const char *query, int v2, const StdioWho *who,
+                 int terminal, StdioChild *c, Err *err)
 {
         const char *env[] = {arena_printf(a, "CONTAINER_ID=%s", who->id),
                              arena_printf(a, "CONTAINER_NAMESPACE=%s", who->ns), NULL};
@@ -103,9 +109,11 @@ int logger_start(Arena *a, const char *path, const char *query, int v2, const St
         Proc p;
         int r;
 
-        r = make_pipe(&c->slots[SLOT_OUT_SRC], terminal ? &c->slots[SLOT_OUT_DST] : &c->io.fds[1], err);
+        r = make_pipe(&c->slots[SLOT_OUT_SRC], terminal ? &c->slots[SLOT_OUT_DST] : &c->io.fds[1],
+                      err);
         if (r == 0)
-                r = make_pipe(&c->slots[SLOT_ERR_SRC], terminal ? &c->slots[SLOT_ERR_DST] : &c->io.fds[2], err);
+                r = make_pipe(&c->slots[SLOT_ERR_SRC],
+                              terminal ? &c->slots[SLOT_ERR_DST] : &c->io.fds[2], err);
         if (r == 0)
                 r = make_pipe(&ready, &ready_theirs, err);
         if (r < 0)
@@ -119,7 +127,8 @@ int logger_start(Arena *a, const char *path, const char *query, int v2, const St
         r = proc_spawn(&spec, &p, err);
         VEC_DONE(&args);
         if (r < 0)
-                return err_set(err, err->code, "failed to start binary process: fork/exec %s: %s", path,
+                return err_set(err, err->code, "failed to start binary process: fork/exec %s: %s",
+                               path,
                                err->code == NOT_FOUND ? "no such file or directory" : err->msg);
         fd_close(p.pidfd);
         fd_close(TAKE_FD(ready_theirs));

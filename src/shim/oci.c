@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The runtime reports through a JSON log, in the bundle, that grows with every command. Only what this command has
- * added counts, or an old error would be told for a new failure.
+ * The runtime reports through a JSON log, in the bundle, that grows with every command. Only what
+ * this command has added counts, or an old error would be told for a new failure.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,15 +27,16 @@
 
 enum { MAX_OUTPUT = 256 * 1024, MAX_LOG = 1024 * 1024, MAX_ERROR_TEXT = 4096 };
 
-/* Beside the bundles, so that two daemons do not share their containers; for containerd's own state folder that is
- * containerd's own default. */
+/* Beside the bundles, so that two daemons do not share their containers; for containerd's own state
+ * folder that is containerd's own default. */
 static char *runtime_root(const char *wanted, const char *bundle)
 {
         const char *bundles = strstr(bundle, BUNDLES);
 
         if (!str_empty(wanted))
                 return mem_strdup(wanted);
-        return bundles ? mem_printf("%.*s/runc", (int)(bundles - bundle), bundle) : mem_strdup(DEFAULT_ROOT);
+        return bundles ? mem_printf("%.*s/runc", (int)(bundles - bundle), bundle)
+                       : mem_strdup(DEFAULT_ROOT);
 }
 
 void oci_init(Oci *o, const Runc__Options *options, const char *ns, const char *bundle)
@@ -77,8 +78,8 @@ char *oci_log_last_error(Arena *a, const char *text, size_t n)
                 Err err;
 
                 if (json_read(line, len, MAX_LOG, "log", &j, &err) == 0 && json_is_object(j) &&
-                    json_get_str(j, "level", &level, &err) == 0 && json_get_str(j, "msg", &msg, &err) == 0 &&
-                    msg && str_eq(level, "error"))
+                    json_get_str(j, "level", &level, &err) == 0 &&
+                    json_get_str(j, "msg", &msg, &err) == 0 && msg && str_eq(level, "error"))
                         last = arena_strdup(a, msg);
                 line += len + 1;
         }
@@ -113,8 +114,8 @@ static char *log_error(Arena *a, const RunLog *log)
         return n > 0 ? oci_log_last_error(a, text, (size_t)n) : NULL;
 }
 
-static int run_failed(const Oci *o, Arena *a, const char *what, const RunLog *log, int status, const char *output,
-                      Err *err)
+static int run_failed(const Oci *o, Arena *a, const char *what, const RunLog *log, int status,
+                      const char *output, Err *err)
 {
         char *msg = log_error(a, log);
         Str how CLEANUP(str_done) = {};
@@ -128,11 +129,12 @@ static int run_failed(const Oci *o, Arena *a, const char *what, const RunLog *lo
         if (!str_empty(output))
                 str_addf(&how, ": %.*s", MAX_ERROR_TEXT, output);
         if (access(log->path, F_OK) < 0)
-                return err_set(err, UNKNOWN, "%s: unable to retrieve OCI runtime error (open %s: no such file or "
-                               "directory): %s did not terminate successfully: %s", what, log->path,
-                               binary_name(o), str_get(&how));
-        return err_set(err, UNKNOWN, "%s: %s did not terminate successfully: %s", what, binary_name(o),
-                       str_get(&how));
+                return err_set(err, UNKNOWN,
+                               "%s: unable to retrieve OCI runtime error (open %s: no such file or "
+                               "directory): %s did not terminate successfully: %s",
+                               what, log->path, binary_name(o), str_get(&how));
+        return err_set(err, UNKNOWN, "%s: %s did not terminate successfully: %s", what,
+                       binary_name(o), str_get(&how));
 }
 
 static int find_binary(const Oci *o, Arena *a, const char *what, const char **ret, Err *err)
@@ -140,16 +142,16 @@ static int find_binary(const Oci *o, Arena *a, const char *what, const char **re
         char *path CLEANUP(cleanup_free) = proc_find(binary_name(o));
 
         if (!path)
-                return err_set(err, UNKNOWN, "%s: exec: \"%s\": executable file not found in $PATH", what,
-                               binary_name(o));
+                return err_set(err, UNKNOWN, "%s: exec: \"%s\": executable file not found in $PATH",
+                               what, binary_name(o));
         *ret = arena_strdup(a, path);
         return 0;
 }
 
 enum { MAX_ARGS = 32 };
 
-static int prepare(const Oci *o, Arena *a, const char *what, const char *const *args, const char **argv,
-                   ProcSpec *spec, RunLog *log, Err *err)
+static int prepare(const Oci *o, Arena *a, const char *what, const char *const *args,
+                   const char **argv, ProcSpec *spec, RunLog *log, Err *err)
 {
         size_t n = 0;
         int r = find_binary(o, a, what, &spec->path, err);
@@ -178,8 +180,8 @@ static int prepare(const Oci *o, Arena *a, const char *what, const char *const *
         return 0;
 }
 
-int oci_run(const Oci *o, Arena *a, const char *what, const char *const *args, const char *input, char **ret_out,
-            Err *err)
+int oci_run(const Oci *o, Arena *a, const char *what, const char *const *args, const char *input,
+            char **ret_out, Err *err)
 {
         const char *argv[MAX_ARGS];
         char *out CLEANUP(cleanup_free) = NULL;
@@ -190,7 +192,8 @@ int oci_run(const Oci *o, Arena *a, const char *what, const char *const *args, c
         r = prepare(o, a, what, args, argv, &spec, &log, err);
         if (r < 0)
                 return r;
-        r = proc_run(&spec, input, input ? strlen(input) : 0, 1, MAX_OUTPUT, -1, &status, &out, NULL, err);
+        r = proc_run(&spec, input, input ? strlen(input) : 0, 1, MAX_OUTPUT, -1, &status, &out,
+                     NULL, err);
         if (r < 0)
                 return err_wrap(err, "%s", what);
         if (status != 0)
@@ -206,7 +209,8 @@ static int wait_for_console(Proc *p, const OciIo *io, Err *err)
         uint64_t deadline = time_mono_ns() + LIMIT_IO_SETUP_MS * NS_PER_MS;
 
         while (*io->ret_console < 0) {
-                struct pollfd pfd[2] = {{.fd = io->console, .events = POLLIN}, {.fd = p->pidfd, .events = POLLIN}};
+                struct pollfd pfd[2] = {{.fd = io->console, .events = POLLIN},
+                                        {.fd = p->pidfd, .events = POLLIN}};
                 int64_t left = (int64_t)(deadline - time_mono_ns()) / (int64_t)NS_PER_MS;
                 char name[4096];
                 int conn CLEANUP(cleanup_fd) = -1;
@@ -218,7 +222,8 @@ static int wait_for_console(Proc *p, const OciIo *io, Err *err)
                         int status;
 
                         proc_wait(p, 0, &status, err);
-                        return err_set(err, DEADLINE_EXCEEDED, "no terminal from the runtime within %d ms",
+                        return err_set(err, DEADLINE_EXCEEDED,
+                                       "no terminal from the runtime within %d ms",
                                        LIMIT_IO_SETUP_MS);
                 }
                 if (!pfd[0].revents)
@@ -230,7 +235,8 @@ static int wait_for_console(Proc *p, const OciIo *io, Err *err)
         return 0;
 }
 
-int oci_run_io(const Oci *o, Arena *a, const char *what, const char *const *args, const OciIo *io, Err *err)
+int oci_run_io(const Oci *o, Arena *a, const char *what, const char *const *args, const OciIo *io,
+               Err *err)
 {
         const char *argv[MAX_ARGS];
         ProcFd fds[3];
@@ -271,7 +277,8 @@ int oci_features(const Oci *o, Arena *a, char **ret, Err *err)
         int status, r = find_binary(o, a, "features", &spec.path, err);
 
         if (r == 0)
-                r = proc_run(&spec, NULL, 0, 0, MAX_OUTPUT, LIMIT_SHIM_STATS_MS, &status, &out, NULL, err);
+                r = proc_run(&spec, NULL, 0, 0, MAX_OUTPUT, LIMIT_SHIM_STATS_MS, &status, &out,
+                             NULL, err);
         if (r == 0 && status != 0)
                 r = err_set(err, UNIMPLEMENTED, "%s has no features", binary_name(o));
         if (r == 0)
@@ -289,7 +296,8 @@ int oci_read_pid(Arena *a, const char *path, pid_t *ret, Err *err)
                 return err_wrap(err, "failed to retrieve OCI runtime container pid");
         text[strcspn(text, "\n")] = 0;
         if (str_to_u64(text, &pid) < 0 || pid == 0 || pid > INT32_MAX)
-                return err_set(err, UNKNOWN, "failed to retrieve OCI runtime container pid: \"%s\"", text);
+                return err_set(err, UNKNOWN, "failed to retrieve OCI runtime container pid: \"%s\"",
+                               text);
         *ret = (pid_t)pid;
         return 0;
 }

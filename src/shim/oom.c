@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cgroup v2 counts kills in memory.events and tells about changes by inotify. cgroup v1 signals an eventfd when the
- * group runs out of memory, and also when the group is removed, which is told by its files being gone then.
+ * cgroup v2 counts kills in memory.events and tells about changes by inotify. cgroup v1 signals an
+ * eventfd when the group runs out of memory, and also when the group is removed, which is told by
+ * its files being gone then.
  */
 #include <unistd.h>
 #include "base/cleanup.h"
@@ -62,7 +63,8 @@ static void on_event(void *ctx, int fd, uint32_t events)
                 w->fn(w->ctx);
 }
 
-int oom_start(OomWatch *w, Loop *loop, int v2, int event_fd, int state_fd, OomFn fn, void *ctx, Err *err)
+int oom_start(OomWatch *w, Loop *loop, int v2, int event_fd, int state_fd, OomFn fn, void *ctx,
+              Err *err)
 {
         int r;
 

@@ -17,8 +17,10 @@ typedef struct OomWatch {
 } OomWatch;
 
 void oom_init(OomWatch *w);
-/* Takes both descriptors, as cgroup_oom_open() made them. Without a cgroup (-1) nothing is watched. */
-int oom_start(OomWatch *w, Loop *loop, int v2, int event_fd, int state_fd, OomFn fn, void *ctx, Err *err);
+/* Takes both descriptors, as cgroup_oom_open() made them. Without a cgroup (-1) nothing is watched.
+ */
+int oom_start(OomWatch *w, Loop *loop, int v2, int event_fd, int state_fd, OomFn fn, void *ctx,
+              Err *err);
 /* Looks once more, before the cgroup goes. */
 void oom_check(OomWatch *w);
 void oom_stop(OomWatch *w);

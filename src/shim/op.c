@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A container has a queue of ops. One that is `alone` runs by itself; others run side by side, but not past an op that
- * has come before them, so nobody starves. Kill does not queue at all: a hanging op must not protect a process.
+ * A container has a queue of ops. One that is `alone` runs by itself; others run side by side, but
+ * not past an op that has come before them, so nobody starves. Kill does not queue at all: a
+ * hanging op must not protect a process.
  *
- * The result travels over a SOCK_SEQPACKET pair as one message with the descriptors attached. End of file without a
- * message means that the child died; it dies with the shim (PR_SET_PDEATHSIG), and so does the runtime it runs, so
- * that the daemon's clean-up meets no half-made container that is still being made.
+ * The result travels over a SOCK_SEQPACKET pair as one message with the descriptors attached. End
+ * of file without a message means that the child died; it dies with the shim (PR_SET_PDEATHSIG),
+ * and so does the runtime it runs, so that the daemon's clean-up meets no half-made container that
+ * is still being made.
  */
 #include <errno.h>
 #include <signal.h>
@@ -82,8 +84,8 @@ NORETURN static void child_main(Op *op, int sock)
 
         r = op->kind->run(op, &reply, &err);
         if (r == 0 && reply.n_data > OP_DATA_MAX)
-                r = err_set(&err, RESOURCE_EXHAUSTED, "%s: answer of %zu bytes is too long", op->kind->name,
-                            reply.n_data);
+                r = err_set(&err, RESOURCE_EXHAUSTED, "%s: answer of %zu bytes is too long",
+                            op->kind->name, reply.n_data);
         if (r < 0)
                 reply.n_data = 0;
         send_reply(3, r, &reply, &err);
@@ -175,7 +177,9 @@ static int receive(Op *op, OpReply *reply, void **ret_buf, Err *err)
         } control;
         OpWire *wire;
         struct iovec iov;
-        struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+        struct msghdr msg = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
                              .msg_controllen = sizeof(control)};
         ssize_t n = recv(op->sock, NULL, 0, MSG_PEEK | MSG_TRUNC);
 
@@ -184,7 +188,8 @@ static int receive(Op *op, OpReply *reply, void **ret_buf, Err *err)
         iov.iov_len = (size_t)n;
         iov.iov_base = *ret_buf = wire = malloc((size_t)n);
         if (!wire || recvmsg(op->sock, &msg, MSG_CMSG_CLOEXEC) != n)
-                return err_set(err, RESOURCE_EXHAUSTED, "%s: no memory for the result", op->kind->name);
+                return err_set(err, RESOURCE_EXHAUSTED, "%s: no memory for the result",
+                               op->kind->name);
         take_fds(&msg, wire->fd_mask, reply);
         reply->pid = wire->pid;
         reply->logger = wire->logger;
@@ -222,7 +227,8 @@ static int op_fork(Op *op, Err *err)
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
                 return err_sys(err, errno, "socketpair");
         op->sock = pair[0];
-        r = loop_add_fd(op->container->shim->loop, op->sock, EPOLLIN, on_reply, op, &op->source, err);
+        r = loop_add_fd(op->container->shim->loop, op->sock, EPOLLIN, on_reply, op, &op->source,
+                        err);
         if (r < 0) {
                 fd_close(pair[1]);
                 return r;
@@ -273,7 +279,7 @@ void ops_schedule(Container *c)
 
 static Op *find_waiting(Container *c, const Process *p)
 {
-        LIST_FOREACH(op, &c->ops, Op, link)
+        LIST_FOREACH (op, &c->ops, Op, link)
                 if (!p || op->process == p)
                         return op;
         return NULL;
@@ -290,7 +296,8 @@ void ops_cancel(Container *c, const Process *p)
                 list_remove(&op->link);
                 op->process = NULL;
                 reply_init(&none);
-                op_end(op, err_set(&err, NOT_FOUND, "container not created: not found"), &none, &err);
+                op_end(op, err_set(&err, NOT_FOUND, "container not created: not found"), &none,
+                       &err);
         }
 }
 

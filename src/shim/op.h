@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Op children: whatever may block or parse runs in a forked child as plain code, and its memory dies with it. The
- * child sends one message, result, bytes and descriptors, and exits.
+ * Op children: whatever may block or parse runs in a forked child as plain code, and its memory
+ * dies with it. The child sends one message, result, bytes and descriptors, and exits.
  */
 #pragma once
 
@@ -23,15 +23,15 @@ enum { OP_PRIVATE_PID_NS = 1 };
 
 typedef struct OpKind {
         const char *name;
-        int alone;  /* no other op on the container at the same time */
-        int makes;  /* the child makes a process that will be ours */
-        int now;    /* does not wait for its turn */
+        int alone; /* no other op on the container at the same time */
+        int makes; /* the child makes a process that will be ours */
+        int now;   /* does not wait for its turn */
         /* In the shim, when its turn has come; NULL: nothing to check. */
         int (*begin)(Op *op, Err *err);
         /* In the child. */
         int (*run)(Op *op, OpReply *reply, Err *err);
-        /* In the shim: r is what begin() or run() gave. Changes states, fills the response, publishes; returns what
-         * the client gets. NULL: r as it is. */
+        /* In the shim: r is what begin() or run() gave. Changes states, fills the response,
+         * publishes; returns what the client gets. NULL: r as it is. */
         int (*done)(Op *op, int r, OpReply *reply, Err *err);
 } OpKind;
 
@@ -56,5 +56,6 @@ int op_take_fd(OpReply *r, int slot);
 void *op_response(Op *op);
 /* Starts what may run now. */
 void ops_schedule(Container *c);
-/* Fails what waits for its turn, with NOT_FOUND: all, or what is about p. done() sees no process then. */
+/* Fails what waits for its turn, with NOT_FOUND: all, or what is about p. done() sees no process
+ * then. */
 void ops_cancel(Container *c, const Process *p);

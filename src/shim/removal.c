@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Delete: first the output goes to its end, for ten seconds at most, then a logging program is asked to stop, then the
- * runtime forgets the container. An exec has nothing behind it but its stdio.
+ * Delete: first the output goes to its end, for ten seconds at most, then a logging program is
+ * asked to stop, then the runtime forgets the container. An exec has nothing behind it but its
+ * stdio.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -51,8 +52,8 @@ static int remove_begin(Op *op, Err *err)
 }
 
 /*
- * The last reference to an overlay flushes a whole file system, the host's other writes included. A grandchild keeps one
- * until we have ended, so that nobody waits for that.
+ * The last reference to an overlay flushes a whole file system, the host's other writes included. A
+ * grandchild keeps one until we have ended, so that nobody waits for that.
  */
 static void leave_to_grandchild(int handle)
 {
@@ -89,13 +90,14 @@ int rootfs_unmount(const char *bundle, Arena *a, Err *err)
 static int remove_run(Op *op, OpReply *reply, Err *err)
 {
         Container *c = op->container;
-        const char *plain[] = {"delete", c->id, NULL}, *force[] = {"delete", "--force", c->id, NULL};
+        const char *plain[] = {"delete", c->id, NULL},
+                   *force[] = {"delete", "--force", c->id, NULL};
         Arena a;
         int r;
 
         arena_init(&a, SIZE_MAX);
-        r = oci_run(&c->oci, &a, "failed to delete task", c->init.state == PROC_CREATED ? force : plain, NULL, NULL,
-                    err);
+        r = oci_run(&c->oci, &a, "failed to delete task",
+                    c->init.state == PROC_CREATED ? force : plain, NULL, NULL, err);
         if (r < 0 && strstr(err->msg, "does not exist"))
                 r = 0;
         return r < 0 ? r : rootfs_unmount(c->bundle, &a, err);
@@ -113,7 +115,8 @@ static void publish_delete(Container *c)
         ev.pid = (uint32_t)p->pid;
         ev.exit_status = (uint32_t)p->exit_status;
         ev.exited_at = &at;
-        event_publish_reserved(c->shim->publisher, TAKE(c->delete_event), "/tasks/delete", &ev.base);
+        event_publish_reserved(c->shim->publisher, TAKE(c->delete_event), "/tasks/delete",
+                               &ev.base);
 }
 
 /* A container that never ran: the runtime has killed it just now, and nobody will see it end. */
@@ -127,7 +130,8 @@ static void publish_killed(Container *c)
         ev.pid = (uint32_t)c->init.pid;
         ev.exit_status = 128 + SIGKILL;
         ev.exited_at = &at;
-        event_publish_reserved(c->shim->publisher, TAKE(c->init.exit_event), "/tasks/exit", &ev.base);
+        event_publish_reserved(c->shim->publisher, TAKE(c->init.exit_event), "/tasks/exit",
+                               &ev.base);
 }
 
 static int remove_done(Op *op, int r, OpReply *reply, Err *err)
@@ -159,8 +163,11 @@ static int remove_done(Op *op, int r, OpReply *reply, Err *err)
         return 0;
 }
 
-static const OpKind remove_op = {
-        .name = "delete", .alone = 1, .begin = remove_begin, .run = remove_run, .done = remove_done};
+static const OpKind remove_op = {.name = "delete",
+                                 .alone = 1,
+                                 .begin = remove_begin,
+                                 .run = remove_run,
+                                 .done = remove_done};
 
 /* ---- waiting for output ---- */
 
@@ -208,7 +215,8 @@ static int drained(Deletion *d)
                 kill(io->logger, SIGKILL);
                 return 1;
         }
-        if (!d->term_until && (now >= d->drain_until || !(pending_bytes(io->out_rest) || pending_bytes(io->err_rest)))) {
+        if (!d->term_until && (now >= d->drain_until ||
+                               !(pending_bytes(io->out_rest) || pending_bytes(io->err_rest)))) {
                 kill(io->logger, SIGTERM);
                 d->term_until = now + LOGGER_TERM_MS * NS_PER_MS;
         }
@@ -241,16 +249,18 @@ void deletions_go_on(Process *p)
 {
         Deletion *d = LIST_FIRST(&p->deletions, Deletion, link);
 
-        /* One is enough: the others follow by their timers, or fail when this one has deleted the process. */
+        /* One is enough: the others follow by their timers, or fail when this one has deleted the
+         * process. */
         if (d)
                 loop_timer_set(d->timer, 1);
 }
 
 void deletions_cancel(Process *p)
 {
-        LIST_FOREACH(d, &p->deletions, Deletion, link) {
+        LIST_FOREACH (d, &p->deletions, Deletion, link) {
                 if (call_claim(d->call)) {
-                        err_set(d->call->err, NOT_FOUND, "cannot delete a deleted process: not found");
+                        err_set(d->call->err, NOT_FOUND,
+                                "cannot delete a deleted process: not found");
                         call_complete(d->call, -NOT_FOUND);
                 }
                 deletion_free(d);
@@ -260,7 +270,8 @@ void deletions_cancel(Process *p)
 int process_delete(Process *p, Call *call)
 {
         int is_exec = !process_is_init(p);
-        int r = state_check(is_exec, is_exec && p->held ? PROC_RUNNING : p->state, ACT_DELETE, call->err);
+        int r = state_check(is_exec, is_exec && p->held ? PROC_RUNNING : p->state, ACT_DELETE,
+                            call->err);
         Deletion *d;
 
         if (r < 0)

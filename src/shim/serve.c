@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The shim itself, from an inherited listening socket to its end. It answers from the one loop; handlers run straight
- * away. At the end it waits for its answers and events to have left, five seconds at most.
+ * The shim itself, from an inherited listening socket to its end. It answers from the one loop;
+ * handlers run straight away. At the end it waits for its answers and events to have left, five
+ * seconds at most.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,14 +33,15 @@ static void on_quit_timer(void *ctx)
 {
         Shim *s = ctx;
 
-        if (time_mono_ns() >= s->quit_at_ns || (ttrpc_server_flushed(s->server) && publisher_idle(s->publisher)))
+        if (time_mono_ns() >= s->quit_at_ns ||
+            (ttrpc_server_flushed(s->server) && publisher_idle(s->publisher)))
                 loop_quit(s->loop, 0);
         else
                 loop_timer_set(s->quit_timer, time_mono_ns() + QUIT_LOOK_MS * NS_PER_MS);
 }
 
-/* The name goes first: a `start` for the same id that came while we are leaving would take us for a shim to join, and
- * later on the name may be another's. */
+/* The name goes first: a `start` for the same id that came while we are leaving would take us for a
+ * shim to join, and later on the name may be another's. */
 static void remove_socket(Shim *s)
 {
         if (s->socket_path)
@@ -89,13 +91,14 @@ static void on_dump(void *ctx, int signo)
 {
         Shim *s = ctx;
 
-        LIST_FOREACH(c, &s->containers, Container, link) {
-                log_warn("container", "id", c->id, "state", state_name(c->init.state), "pid", log_num(c->init.pid),
-                         "ops", c->exclusive ? "alone" : log_num(c->shared), "output",
-                         proc_io_busy(&c->init.io) ? "open" : "ended");
-                LIST_FOREACH(p, &c->execs, Process, link)
-                        log_warn("exec", "id", c->id, "exec", p->exec_id, "state", state_name(p->state), "pid",
-                                 log_num(p->pid), "output", proc_io_busy(&p->io) ? "open" : "ended");
+        LIST_FOREACH (c, &s->containers, Container, link) {
+                log_warn("container", "id", c->id, "state", state_name(c->init.state), "pid",
+                         log_num(c->init.pid), "ops", c->exclusive ? "alone" : log_num(c->shared),
+                         "output", proc_io_busy(&c->init.io) ? "open" : "ended");
+                LIST_FOREACH (p, &c->execs, Process, link)
+                        log_warn("exec", "id", c->id, "exec", p->exec_id, "state",
+                                 state_name(p->state), "pid", log_num(p->pid), "output",
+                                 proc_io_busy(&p->io) ? "open" : "ended");
         }
 }
 
@@ -110,7 +113,8 @@ static const char *socket_path(int fd)
         return mem_strdup(sun.sun_path);
 }
 
-/* stdin and stdout are nothing; the log is the daemon's fifo, if it is there. A full or abandoned fifo loses lines. */
+/* stdin and stdout are nothing; the log is the daemon's fifo, if it is there. A full or abandoned
+ * fifo loses lines. */
 static void set_up_stdio(void)
 {
         int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -160,7 +164,8 @@ int shim_serve(const char *ns, const char *id, const char *grpc_address, int deb
         Err err = {};
         int r;
 
-        /* Small blocks come from the heap's end and go back there; nothing of ours needs a mapping of its own. */
+        /* Small blocks come from the heap's end and go back there; nothing of ours needs a mapping
+         * of its own. */
         mallopt(M_TOP_PAD, 4096);
         mallopt(M_TRIM_THRESHOLD, 16 * 1024);
         mallopt(M_MMAP_THRESHOLD, 64 * 1024);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The shim: between a daemon and the containers of one pod. One thread, static, outlives the daemon. */
+/* The shim: between a daemon and the containers of one pod. One thread, static, outlives the
+ * daemon. */
 #pragma once
 
 /* All of main(): start, delete, the shim itself, -v and -info. */

@@ -50,9 +50,9 @@ struct Process {
         Container *container;
         char *exec_id; /* "" for init */
         ProcState state;
-        pid_t pid; /* 0: none yet */
-        int reaped;  /* the pid is no longer ours */
-        int held;    /* an op is at work on it: an exit waits for the op's end */
+        pid_t pid;  /* 0: none yet */
+        int reaped; /* the pid is no longer ours */
+        int held;   /* an op is at work on it: an exit waits for the op's end */
         int has_exit;
         int exit_status;
         Time exited_at;
@@ -61,7 +61,7 @@ struct Process {
         char *spec; /* exec: process.json */
         List waiters;
         Event *exit_event; /* reserved before the process exists */
-        List deletions; /* that wait for the output to end */
+        List deletions;    /* that wait for the output to end */
 };
 
 struct Container {

@@ -41,9 +41,11 @@ TEST(states_say_what_containerd_says)
                 {0, PROC_PAUSED, ACT_KILL, OK, NULL},
                 {0, PROC_STOPPED, ACT_UPDATE, UNKNOWN, "cannot update a stopped container"},
                 {0, PROC_STOPPED, ACT_DELETE, OK, NULL},
-                {0, PROC_DELETED, ACT_DELETE, NOT_FOUND, "cannot delete a deleted process: not found"},
+                {0, PROC_DELETED, ACT_DELETE, NOT_FOUND,
+                 "cannot delete a deleted process: not found"},
                 {0, PROC_DELETED, ACT_KILL, NOT_FOUND, "cannot kill a deleted process: not found"},
-                {1, PROC_CREATED, ACT_KILL, FAILED_PRECONDITION, "process not created: failed precondition"},
+                {1, PROC_CREATED, ACT_KILL, FAILED_PRECONDITION,
+                 "process not created: failed precondition"},
                 {1, PROC_CREATED, ACT_DELETE, OK, NULL},
                 {1, PROC_RUNNING, ACT_START, UNKNOWN, "cannot start a running process"},
                 {1, PROC_STOPPED, ACT_START, UNKNOWN, "cannot start a stopped process"},
@@ -54,7 +56,8 @@ TEST(states_say_what_containerd_says)
         for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
                 Err err = {};
 
-                CHECK_INT(state_check(rows[i].is_exec, rows[i].state, rows[i].action, &err), -rows[i].code);
+                CHECK_INT(state_check(rows[i].is_exec, rows[i].state, rows[i].action, &err),
+                          -rows[i].code);
                 if (rows[i].text)
                         CHECK_STR(err.msg, rows[i].text);
         }
@@ -81,8 +84,10 @@ TEST(words_of_a_failed_kill)
 
 TEST(flags_in_go_syntax)
 {
-        const char *argv[] = {"shim", "-namespace", "ns", "--id=c1", "-address", "/a.sock", "-debug", "-publish-binary", "/x", "start"};
-        const char *unknown[] = {"shim", "-nope"}, *cut[] = {"shim", "-id"}, *no_debug[] = {"shim", "-debug=false", "delete"};
+        const char *argv[] = {"shim",   "-namespace",      "ns", "--id=c1", "-address", "/a.sock",
+                              "-debug", "-publish-binary", "/x", "start"};
+        const char *unknown[] = {"shim", "-nope"}, *cut[] = {"shim", "-id"},
+                   *no_debug[] = {"shim", "-debug=false", "delete"};
         ShimFlags f;
         Err err;
 
@@ -98,7 +103,12 @@ TEST(flags_in_go_syntax)
         CHECK_INT(f.debug, 0);
 }
 
-static const ShimFlags flags = {.ns = "ns", .id = "c1", .address = "/run/c.sock", .publish_binary = "", .bundle = "", .action = "start"};
+static const ShimFlags flags = {.ns = "ns",
+                                .id = "c1",
+                                .address = "/run/c.sock",
+                                .publish_binary = "",
+                                .bundle = "",
+                                .action = "start"};
 
 TEST(an_any_is_not_mistaken_for_bootstrap_params)
 {
@@ -153,7 +163,8 @@ TEST(bootstrap_params_are_answered_in_kind)
         CHECK_STR(b.grpc_address, "/g");
         CHECK_STR(b.socket_dir, "/run/x");
         bytes = (void *)(uintptr_t)bootstrap_answer(&a, &b, "unix:///s", &n);
-        CHECK_INT(message_unpack(&a, &bootstrap__bootstrap_result__descriptor, bytes, n, &m, &err), 0);
+        CHECK_INT(message_unpack(&a, &bootstrap__bootstrap_result__descriptor, bytes, n, &m, &err),
+                  0);
         result = (Bootstrap__BootstrapResult *)m;
         CHECK_INT(result->version, 3);
         CHECK_STR(result->address, "unix:///s");
@@ -163,7 +174,8 @@ TEST(bootstrap_params_are_answered_in_kind)
 
 TEST(garbage_on_stdin_counts_as_nothing)
 {
-        static const char *const garbage[] = {"", "hello", "\xff\xff\xff\xff\xff", "\x0a\x7fshort", "\x0a\x02\xc3\x28"};
+        static const char *const garbage[] = {"", "hello", "\xff\xff\xff\xff\xff", "\x0a\x7fshort",
+                                              "\x0a\x02\xc3\x28"};
         const ShimFlags empty = {.ns = "", .id = "x"};
         Bootstrap b;
         Arena a;
@@ -171,7 +183,9 @@ TEST(garbage_on_stdin_counts_as_nothing)
 
         arena_init(&a, SIZE_MAX);
         for (size_t i = 0; i < ARRAY_LEN(garbage); i++) {
-                CHECK_INT(bootstrap_read(&a, &flags, NULL, garbage[i], strlen(garbage[i]), &b, &err), 0);
+                CHECK_INT(
+                        bootstrap_read(&a, &flags, NULL, garbage[i], strlen(garbage[i]), &b, &err),
+                        0);
                 CHECK(!b.modern && !b.options);
                 CHECK_STR(b.id, "c1");
         }
@@ -189,11 +203,11 @@ TEST(options_of_another_type_are_refused_unless_empty)
         arena_init(&a, SIZE_MAX);
         any.type_url = (char *)"runtimeoptions.v1.Options";
         CHECK_INT(runc_options_read(&a, &any, &o, &err), 0);
-        any.value.data = (uint8_t *)(uintptr_t)"\x0a\x01x";
+        any.value.data = (uint8_t *)(uintptr_t) "\x0a\x01x";
         any.value.len = 3;
         CHECK_INT(runc_options_read(&a, &any, &o, &err), -INVALID_ARGUMENT);
         any.type_url = (char *)"type.googleapis.com/containerd.runc.v1.Options";
-        any.value.data = (uint8_t *)(uintptr_t)"\x08\x01";
+        any.value.data = (uint8_t *)(uintptr_t) "\x08\x01";
         any.value.len = 2;
         CHECK_INT(runc_options_read(&a, &any, &o, &err), 0);
         CHECK_INT(o->no_pivot_root, 1);
@@ -216,7 +230,9 @@ TEST(containers_of_a_pod_share_a_shim)
         CHECK_STR(GROUP("[]"), "c1");
         CHECK_STR(GROUP("{\"annotations\":7}"), "c1");
         CHECK_STR(GROUP("{\"annotations\":{\"io.kubernetes.cri.sandbox-id\":\"pod\"}}"), "pod");
-        CHECK_STR(GROUP("{\"annotations\":{\"io.kubernetes.cri.sandbox-id\":\"pod\",\"io.containerd.runc.v2.group\":\"g\"}}"), "g");
+        CHECK_STR(
+                GROUP("{\"annotations\":{\"io.kubernetes.cri.sandbox-id\":\"pod\",\"io.containerd.runc.v2.group\":\"g\"}}"),
+                "g");
         CHECK_STR(GROUP("{\"annotations\":{\"io.containerd.runc.v2.group\":5}}"), "c1");
         arena_done(&a);
 }
@@ -229,12 +245,19 @@ TEST(socket_paths_equal_containerds)
 
         arena_init(&a, SIZE_MAX);
         /* printf %s /run/containerd/containerd.sock/default/c1 | sha256sum */
-        CHECK_INT(shim_socket_path(&a, NULL, "/run/containerd/containerd.sock", "default", "c1", &path, &err), 0);
-        CHECK_STR(path, "/run/containerd/s/d25aa4ef11a84e954e74a5bcff06557d0b6ea8d0c00243896f29826694bbd888");
-        CHECK_INT(shim_socket_path(&a, NULL, "/run/./containerd//x/../containerd.sock", "default", "c1", &cleaned, &err), 0);
+        CHECK_INT(shim_socket_path(&a, NULL, "/run/containerd/containerd.sock", "default", "c1",
+                                   &path, &err),
+                  0);
+        CHECK_STR(
+                path,
+                "/run/containerd/s/d25aa4ef11a84e954e74a5bcff06557d0b6ea8d0c00243896f29826694bbd888");
+        CHECK_INT(shim_socket_path(&a, NULL, "/run/./containerd//x/../containerd.sock", "default",
+                                   "c1", &cleaned, &err),
+                  0);
         CHECK_STR(cleaned, path);
         CHECK_INT(shim_socket_path(&a, "relative", "/a", "b", "c", &path, &err), -INVALID_ARGUMENT);
-        CHECK_INT(shim_socket_path(&a, "/a/very/long/directory/for/a/socket/to/lie/in/indeed", "/a", "b", "c", &path, &err),
+        CHECK_INT(shim_socket_path(&a, "/a/very/long/directory/for/a/socket/to/lie/in/indeed", "/a",
+                                   "b", "c", &path, &err),
                   -INVALID_ARGUMENT);
         arena_done(&a);
 }
@@ -265,13 +288,16 @@ static int private_pid(const char *text)
         json_t *j CLEANUP(json_decrefp) = NULL;
         Err err;
 
-        return json_read(text, strlen(text), 65536, "spec", &j, &err) == 0 && spec_has_private_pid_ns(j);
+        return json_read(text, strlen(text), 65536, "spec", &j, &err) == 0 &&
+               spec_has_private_pid_ns(j);
 }
 
 TEST(a_pid_namespace_is_private_only_without_a_path)
 {
-        CHECK(private_pid("{\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"pid\"}]}}"));
-        CHECK(!private_pid("{\"linux\":{\"namespaces\":[{\"type\":\"pid\",\"path\":\"/proc/1/ns/pid\"}]}}"));
+        CHECK(private_pid(
+                "{\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"pid\"}]}}"));
+        CHECK(!private_pid(
+                "{\"linux\":{\"namespaces\":[{\"type\":\"pid\",\"path\":\"/proc/1/ns/pid\"}]}}"));
         CHECK(!private_pid("{\"linux\":{\"namespaces\":[{\"type\":\"mount\"}]}}"));
         CHECK(!private_pid("{\"linux\":{\"namespaces\":{}}}"));
         CHECK(!private_pid("{\"linux\":{\"namespaces\":[1,null,{\"type\":3}]}}"));
@@ -280,8 +306,9 @@ TEST(a_pid_namespace_is_private_only_without_a_path)
 
 TEST(the_last_error_of_a_runtimes_log)
 {
-        static const char log[] = "{\"level\":\"error\",\"msg\":\"first\"}\nnot json\n{\"level\":\"warning\",\"msg\":\"w\"}\n"
-                                  "{\"level\":\"error\",\"msg\":\"exec: \\\"x\\\": not found\",\"time\":\"t\"}\n[1]\n{\"level\":5}\n";
+        static const char log[] =
+                "{\"level\":\"error\",\"msg\":\"first\"}\nnot json\n{\"level\":\"warning\",\"msg\":\"w\"}\n"
+                "{\"level\":\"error\",\"msg\":\"exec: \\\"x\\\": not found\",\"time\":\"t\"}\n[1]\n{\"level\":5}\n";
         Arena a;
 
         arena_init(&a, SIZE_MAX);

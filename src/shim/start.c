@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A short-lived helper in the bundle: binds the socket, starts the shim with it as fd 3, prints the address. Containers
- * of one pod name the same socket; whoever comes second finds it answering and prints the same address.
+ * A short-lived helper in the bundle: binds the socket, starts the shim with it as fd 3, prints the
+ * address. Containers of one pod name the same socket; whoever comes second finds it answering and
+ * prints the same address.
  *
- * The daemon takes everything on stdout and stderr for the answer, so nothing else may be written there.
+ * The daemon takes everything on stdout and stderr for the answer, so nothing else may be written
+ * there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +40,8 @@
 
 enum { SCHED_CORE_CREATE = 1, SCHED_CORE_PROCESS_GROUP = 2, BIND_TRIES = 3 };
 
-static const char *const group_annotations[] = {"io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"};
+static const char *const group_annotations[] = {"io.containerd.runc.v2.group",
+                                                "io.kubernetes.cri.sandbox-id"};
 
 const char *shim_group(Arena *a, const char *config_json, size_t n, const char *id)
 {
@@ -47,18 +50,21 @@ const char *shim_group(Arena *a, const char *config_json, size_t n, const char *
         const char *group;
         Err err;
 
-        if (json_read(config_json, n, LIMIT_DOCUMENT, "config.json", &spec, &err) < 0 || !json_is_object(spec) ||
-            json_get_obj(spec, "annotations", &annotations, &err) < 0 || !annotations)
+        if (json_read(config_json, n, LIMIT_DOCUMENT, "config.json", &spec, &err) < 0 ||
+            !json_is_object(spec) || json_get_obj(spec, "annotations", &annotations, &err) < 0 ||
+            !annotations)
                 return id;
         for (size_t i = 0; i < ARRAY_LEN(group_annotations); i++) {
                 group = NULL;
-                if (json_get_str(annotations, group_annotations[i], &group, &err) == 0 && !str_empty(group))
+                if (json_get_str(annotations, group_annotations[i], &group, &err) == 0 &&
+                    !str_empty(group))
                         return arena_strdup(a, group);
         }
         return id;
 }
 
-/* Go's filepath.Join of address, namespace and group: empty parts vanish, "//", "." and ".." are resolved. */
+/* Go's filepath.Join of address, namespace and group: empty parts vanish, "//", "." and ".." are
+ * resolved. */
 static char *join_clean(Arena *a, const char *const parts[], size_t n)
 {
         size_t room = 2;
@@ -91,8 +97,8 @@ static char *join_clean(Arena *a, const char *const parts[], size_t n)
         return out;
 }
 
-int shim_socket_path(Arena *a, const char *dir, const char *grpc_address, const char *ns, const char *group,
-                     const char **ret, Err *err)
+int shim_socket_path(Arena *a, const char *dir, const char *grpc_address, const char *ns,
+                     const char *group, const char **ret, Err *err)
 {
         const char *joined = join_clean(a, (const char *const[]){grpc_address, ns, group}, 3);
         Digest digest;
@@ -100,8 +106,10 @@ int shim_socket_path(Arena *a, const char *dir, const char *grpc_address, const 
         if (!dir)
                 dir = DEFAULT_SOCKET_DIR;
         if (strlen(dir) > SOCKET_DIR_MAX || dir[0] != '/')
-                return err_set(err, INVALID_ARGUMENT, "socket directory \"%s\" is not absolute or longer than %d: "
-                               "invalid argument", dir, SOCKET_DIR_MAX);
+                return err_set(err, INVALID_ARGUMENT,
+                               "socket directory \"%s\" is not absolute or longer than %d: "
+                               "invalid argument",
+                               dir, SOCKET_DIR_MAX);
         digest_of(joined, strlen(joined), &digest);
         *ret = arena_printf(a, "%s/%s", dir, digest_hex(&digest));
         return 0;
@@ -164,7 +172,8 @@ int shim_socket_listen(const char *path, int *ret_fd, Err *err)
         return err_set(err, UNAVAILABLE, "bind %s: somebody else keeps taking it", path);
 }
 
-/* One more than the daemon's, so that the kernel takes the shim first; a shim that may not change it keeps its own. */
+/* One more than the daemon's, so that the kernel takes the shim first; a shim that may not change
+ * it keeps its own. */
 static void raise_oom_score(pid_t pid)
 {
         char path[64], text[32];
@@ -191,10 +200,18 @@ static void raise_oom_score(pid_t pid)
 
 static int spawn_shim(const Bootstrap *b, int listen_fd, pid_t *ret, Err *err)
 {
-        const char *argv[10] = {"containerd-shim-lighter-v2", "-namespace", b->ns, "-id", b->id, "-address",
-                                b->grpc_address, b->debug ? "-debug" : NULL, NULL};
+        const char *argv[10] = {"containerd-shim-lighter-v2",
+                                "-namespace",
+                                b->ns,
+                                "-id",
+                                b->id,
+                                "-address",
+                                b->grpc_address,
+                                b->debug ? "-debug" : NULL,
+                                NULL};
         ProcFd fd = {listen_fd, SHIM_LISTEN_FD};
-        ProcSpec spec = {.path = "/proc/self/exe", .argv = argv, .fds = &fd, .n_fds = 1, .new_group = 1};
+        ProcSpec spec = {
+                .path = "/proc/self/exe", .argv = argv, .fds = &fd, .n_fds = 1, .new_group = 1};
         Proc p;
         int r;
 
@@ -225,7 +242,8 @@ static int start_new(Arena *a, const Bootstrap *b, int listen_fd, Err *err)
                 r = cgroup_join(a, options->shim_cgroup, pid, err);
                 if (r < 0) {
                         kill(pid, SIGKILL);
-                        return err_wrap(err, "failed to add the shim to cgroup %s", options->shim_cgroup);
+                        return err_wrap(err, "failed to add the shim to cgroup %s",
+                                        options->shim_cgroup);
                 }
         }
         return 0;
@@ -243,7 +261,8 @@ int shim_read_stdin(Arena *a, char **ret, size_t *ret_n, Err *err)
                 if (n < 0)
                         return err_sys(err, errno, "stdin");
                 if (s.len + (size_t)n > LIMIT_BOOTSTRAP)
-                        return err_set(err, RESOURCE_EXHAUSTED, "more than %d bytes on stdin", LIMIT_BOOTSTRAP);
+                        return err_set(err, RESOURCE_EXHAUSTED, "more than %d bytes on stdin",
+                                       LIMIT_BOOTSTRAP);
                 str_add_n(&s, buf, (size_t)n);
         }
         *ret = arena_memdup(a, str_get(&s), s.len + 1);
@@ -251,8 +270,8 @@ int shim_read_stdin(Arena *a, char **ret, size_t *ret_n, Err *err)
         return 0;
 }
 
-/* What the folder of the bundle tells later calls: daemons before 2.0 reconnect by `address`, delete finds the socket's
- * folder by `s`. */
+/* What the folder of the bundle tells later calls: daemons before 2.0 reconnect by `address`,
+ * delete finds the socket's folder by `s`. */
 static int note_in_bundle(const Bootstrap *b, const char *address, Err *err)
 {
         if (b->socket_dir && symlink(b->socket_dir, "s") < 0 && errno != EEXIST)
@@ -277,7 +296,8 @@ static int start(Arena *a, const ShimFlags *flags, Err *err)
         if (r == 0)
                 r = file_read(a, AT_FDCWD, "config.json", LIMIT_DOCUMENT, &config, &n, err);
         if (r == 0)
-                r = shim_socket_path(a, b.socket_dir, b.grpc_address, b.ns, shim_group(a, config, n, b.id), &path, err);
+                r = shim_socket_path(a, b.socket_dir, b.grpc_address, b.ns,
+                                     shim_group(a, config, n, b.id), &path, err);
         if (r == 0)
                 r = shim_socket_listen(path, &fd, err);
         if (r < 0)

@@ -4,7 +4,13 @@
 
 #include "base/err.h"
 
-typedef enum ProcState { PROC_CREATED, PROC_RUNNING, PROC_PAUSED, PROC_STOPPED, PROC_DELETED } ProcState;
+typedef enum ProcState {
+        PROC_CREATED,
+        PROC_RUNNING,
+        PROC_PAUSED,
+        PROC_STOPPED,
+        PROC_DELETED
+} ProcState;
 
 typedef enum ProcAction {
         ACT_START,

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A client's fifo is opened for reading first, which never blocks, then looked at, and then opened again for writing
- * through /proc/self/fd, so that what was looked at is what is used. The reader stays open: a client may go away and
- * come back without the container being told that its output is broken.
+ * A client's fifo is opened for reading first, which never blocks, then looked at, and then opened
+ * again for writing through /proc/self/fd, so that what was looked at is what is used. The reader
+ * stays open: a client may go away and come back without the container being told that its output
+ * is broken.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -57,7 +58,8 @@ static int open_sink(const char *path, int *ret_dst, int *ret_keep, Err *err)
                 return err_sys(err, errno, "open %s", path);
         if (!S_ISFIFO(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode))
                 return err_set(err, INVALID_ARGUMENT, "%s is neither a fifo nor a file", path);
-        *ret_dst = reopen(fd, O_WRONLY | O_NONBLOCK | O_NOCTTY | (S_ISREG(st.st_mode) ? O_APPEND : 0));
+        *ret_dst =
+                reopen(fd, O_WRONLY | O_NONBLOCK | O_NOCTTY | (S_ISREG(st.st_mode) ? O_APPEND : 0));
         if (*ret_dst < 0)
                 return err_sys(err, errno, "open %s for writing", path);
         if (S_ISFIFO(st.st_mode))
@@ -142,15 +144,18 @@ static int parse_uri(Arena *a, const char *text, Uri *ret, Err *err)
 static int open_outputs(const StdioSpec *s, const StdioWho *who, Arena *a, StdioChild *c, Err *err)
 {
         const char *paths[2] = {s->out, s->terminal ? "" : s->err};
-        static const int src[2] = {SLOT_OUT_SRC, SLOT_ERR_SRC}, dst[2] = {SLOT_OUT_DST, SLOT_ERR_DST},
+        static const int src[2] = {SLOT_OUT_SRC, SLOT_ERR_SRC},
+                         dst[2] = {SLOT_OUT_DST, SLOT_ERR_DST},
                          keep[2] = {SLOT_OUT_KEEP, SLOT_ERR_KEEP};
         Uri uri;
         int r = parse_uri(a, s->out, &uri, err);
 
         if (r < 0)
                 return r;
-        if (strncmp(uri.scheme, "binary", 6) == 0 && (!uri.scheme[6] || str_eq(uri.scheme, "binary-v2")))
-                return logger_start(a, uri.path, uri.query, str_eq(uri.scheme, "binary-v2"), who, s->terminal, c, err);
+        if (strncmp(uri.scheme, "binary", 6) == 0 &&
+            (!uri.scheme[6] || str_eq(uri.scheme, "binary-v2")))
+                return logger_start(a, uri.path, uri.query, str_eq(uri.scheme, "binary-v2"), who,
+                                    s->terminal, c, err);
         if (!str_eq(uri.scheme, "fifo") && !str_eq(uri.scheme, "file"))
                 return err_set(err, UNKNOWN, "unknown STDIO scheme %s", uri.scheme);
         for (int i = 0; i < 2; i++) {
@@ -159,7 +164,8 @@ static int open_outputs(const StdioSpec *s, const StdioWho *who, Arena *a, Stdio
                                 break;
                         r = open_file(uri.path, &c->slots[dst[i]], err);
                 } else if (!str_empty(paths[i])) {
-                        r = open_sink(i == 0 ? uri.path : paths[i], &c->slots[dst[i]], &c->slots[keep[i]], err);
+                        r = open_sink(i == 0 ? uri.path : paths[i], &c->slots[dst[i]],
+                                      &c->slots[keep[i]], err);
                 } else {
                         continue;
                 }
@@ -196,7 +202,8 @@ static int open_console(Arena *a, StdioChild *c, Err *err)
         }
         c->console_path = arena_printf(a, "%s/pty.sock", c->console_dir);
         if (strlen(c->console_path) >= sizeof(sun.sun_path))
-                return err_set(err, INVALID_ARGUMENT, "console socket path too long: %s", c->console_path);
+                return err_set(err, INVALID_ARGUMENT, "console socket path too long: %s",
+                               c->console_path);
         memcpy(sun.sun_path, c->console_path, strlen(c->console_path) + 1);
         c->io.console = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (c->io.console < 0 || bind(c->io.console, (struct sockaddr *)&sun, sizeof(sun)) < 0 ||
@@ -250,7 +257,12 @@ void stdio_child_done(StdioChild *c)
 
 void proc_io_init(ProcIo *io)
 {
-        *io = (ProcIo){.in_keep = -1, .out_keep = -1, .err_keep = -1, .console = -1, .out_rest = -1, .err_rest = -1};
+        *io = (ProcIo){.in_keep = -1,
+                       .out_keep = -1,
+                       .err_keep = -1,
+                       .console = -1,
+                       .out_rest = -1,
+                       .err_rest = -1};
 }
 
 static int is_fifo(int fd)
@@ -270,8 +282,8 @@ static int dup_fd(int fd)
         return fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }
 
-static int start_copies(ProcIo *io, Loop *loop, int slots[STDIO_SLOTS], pid_t logger, StreamEndFn on_end, void *ctx,
-                        Err *err)
+static int start_copies(ProcIo *io, Loop *loop, int slots[STDIO_SLOTS], pid_t logger,
+                        StreamEndFn on_end, void *ctx, Err *err)
 {
         int r = 0;
 
@@ -281,26 +293,32 @@ static int start_copies(ProcIo *io, Loop *loop, int slots[STDIO_SLOTS], pid_t lo
         io->err_keep = TAKE_FD(slots[SLOT_ERR_KEEP]);
         io->console = TAKE_FD(slots[SLOT_CONSOLE]);
         if (io->console >= 0) {
-                r = start(&io->out, loop, dup_fd(io->console), TAKE_FD(slots[SLOT_OUT_DST]), on_end, ctx, err);
+                r = start(&io->out, loop, dup_fd(io->console), TAKE_FD(slots[SLOT_OUT_DST]), on_end,
+                          ctx, err);
                 if (r == 0 && slots[SLOT_IN_SRC] >= 0)
-                        r = start(&io->in, loop, TAKE_FD(slots[SLOT_IN_SRC]), dup_fd(io->console), NULL, NULL, err);
+                        r = start(&io->in, loop, TAKE_FD(slots[SLOT_IN_SRC]), dup_fd(io->console),
+                                  NULL, NULL, err);
                 return r;
         }
         if (slots[SLOT_IN_SRC] >= 0)
-                r = start(&io->in, loop, TAKE_FD(slots[SLOT_IN_SRC]), TAKE_FD(slots[SLOT_IN_DST]), NULL, NULL, err);
+                r = start(&io->in, loop, TAKE_FD(slots[SLOT_IN_SRC]), TAKE_FD(slots[SLOT_IN_DST]),
+                          NULL, NULL, err);
         if (logger > 0) {
                 io->out_rest = TAKE_FD(slots[SLOT_OUT_SRC]);
                 io->err_rest = TAKE_FD(slots[SLOT_ERR_SRC]);
                 return r;
         }
         if (r == 0 && slots[SLOT_OUT_SRC] >= 0)
-                r = start(&io->out, loop, TAKE_FD(slots[SLOT_OUT_SRC]), TAKE_FD(slots[SLOT_OUT_DST]), on_end, ctx, err);
+                r = start(&io->out, loop, TAKE_FD(slots[SLOT_OUT_SRC]),
+                          TAKE_FD(slots[SLOT_OUT_DST]), on_end, ctx, err);
         if (r == 0 && slots[SLOT_ERR_SRC] >= 0)
-                r = start(&io->err, loop, TAKE_FD(slots[SLOT_ERR_SRC]), TAKE_FD(slots[SLOT_ERR_DST]), on_end, ctx, err);
+                r = start(&io->err, loop, TAKE_FD(slots[SLOT_ERR_SRC]),
+                          TAKE_FD(slots[SLOT_ERR_DST]), on_end, ctx, err);
         return r;
 }
 
-int proc_io_start(ProcIo *io, Loop *loop, int slots[STDIO_SLOTS], pid_t logger, StreamEndFn on_end, void *ctx, Err *err)
+int proc_io_start(ProcIo *io, Loop *loop, int slots[STDIO_SLOTS], pid_t logger, StreamEndFn on_end,
+                  void *ctx, Err *err)
 {
         int r = start_copies(io, loop, slots, logger, on_end, ctx, err);
 
@@ -334,8 +352,11 @@ int proc_io_resize(ProcIo *io, uint32_t width, uint32_t height, Err *err)
         if (io->console < 0)
                 return 0;
         if (width > UINT16_MAX || height > UINT16_MAX)
-                return err_set(err, INVALID_ARGUMENT, "terminal size %ux%u: invalid argument", width, height);
-        return ioctl(io->console, TIOCSWINSZ, &size) < 0 ? err_sys(err, errno, "resizing the terminal") : 0;
+                return err_set(err, INVALID_ARGUMENT, "terminal size %ux%u: invalid argument",
+                               width, height);
+        return ioctl(io->console, TIOCSWINSZ, &size) < 0
+                       ? err_sys(err, errno, "resizing the terminal")
+                       : 0;
 }
 
 void proc_io_done(ProcIo *io)

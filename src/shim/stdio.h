@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Opening a process' stdio as the client asked for it: fifos, files, a logging program, a terminal, nothing. The op
- * child opens (paths may hang, programs must be started), the shim gets the descriptors and copies.
+ * Opening a process' stdio as the client asked for it: fifos, files, a logging program, a terminal,
+ * nothing. The op child opens (paths may hang, programs must be started), the shim gets the
+ * descriptors and copies.
  */
 #pragma once
 
@@ -66,7 +67,8 @@ typedef struct ProcIo {
 
 void proc_io_init(ProcIo *io);
 /* Takes the descriptors and starts to copy. */
-int proc_io_start(ProcIo *io, Loop *loop, int slots[STDIO_SLOTS], pid_t logger, StreamEndFn on_end, void *ctx, Err *err);
+int proc_io_start(ProcIo *io, Loop *loop, int slots[STDIO_SLOTS], pid_t logger, StreamEndFn on_end,
+                  void *ctx, Err *err);
 /* No more input will come from the client. */
 void proc_io_close_stdin(ProcIo *io);
 /* Whether output may still come. */

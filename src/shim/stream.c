@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Both descriptors are non-blocking and edge-triggered: a turn goes on until one side would block, and the edge of
- * that side starts the next. Level-triggered would spin, since a hung-up pipe cannot be masked while its sink is full.
+ * Both descriptors are non-blocking and edge-triggered: a turn goes on until one side would block,
+ * and the edge of that side starts the next. Level-triggered would spin, since a hung-up pipe
+ * cannot be masked while its sink is full.
  *
- * Between pipes, splice(2) moves pages and this process never sees the bytes. Terminals and files take a buffer.
- * What epoll refuses (regular files, /dev/null) never blocks.
+ * Between pipes, splice(2) moves pages and this process never sees the bytes. Terminals and files
+ * take a buffer. What epoll refuses (regular files, /dev/null) never blocks.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +26,8 @@ static Step would_block(void)
 
 static Step step_splice(Stream *s)
 {
-        ssize_t n = splice(s->src, NULL, s->dst, NULL, SPLICE_MAX, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+        ssize_t n =
+                splice(s->src, NULL, s->dst, NULL, SPLICE_MAX, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
 
         if (n < 0)
                 return would_block();
@@ -99,11 +101,13 @@ static int watch(Stream *s, int fd, uint32_t events, LoopSource **ret, Err *err)
         return r == -PERMISSION_DENIED ? 0 : r; /* EPERM: not for epoll */
 }
 
-int stream_start(Stream *s, Loop *loop, int src, int dst, int spliced, StreamEndFn on_end, void *ctx, Err *err)
+int stream_start(Stream *s, Loop *loop, int src, int dst, int spliced, StreamEndFn on_end,
+                 void *ctx, Err *err)
 {
         int r;
 
-        *s = (Stream){.loop = loop, .src = src, .dst = dst, .active = 1, .on_end = on_end, .ctx = ctx};
+        *s = (Stream){
+                .loop = loop, .src = src, .dst = dst, .active = 1, .on_end = on_end, .ctx = ctx};
         fd_set_nonblock(src, 1);
         fd_set_nonblock(dst, 1);
         if (!spliced) {

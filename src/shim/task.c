@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The task service: what is answered at once, and the table of all methods. Both versions are the same on the wire. */
+/* The task service: what is answered at once, and the table of all methods. Both versions are the
+ * same on the wire. */
 #include <unistd.h>
 #include "api/containerd/task/v3/task.pb-c.h"
 #include "api/containerd/v1/types/task.pb-c.h"
@@ -12,8 +13,10 @@
 static int task_status(const Process *p)
 {
         static const int by_state[] = {
-                [PROC_CREATED] = TASK_TYPES__STATUS__CREATED, [PROC_RUNNING] = TASK_TYPES__STATUS__RUNNING,
-                [PROC_PAUSED] = TASK_TYPES__STATUS__PAUSED,   [PROC_STOPPED] = TASK_TYPES__STATUS__STOPPED,
+                [PROC_CREATED] = TASK_TYPES__STATUS__CREATED,
+                [PROC_RUNNING] = TASK_TYPES__STATUS__RUNNING,
+                [PROC_PAUSED] = TASK_TYPES__STATUS__PAUSED,
+                [PROC_STOPPED] = TASK_TYPES__STATUS__STOPPED,
                 [PROC_DELETED] = TASK_TYPES__STATUS__STOPPED,
         };
         const Container *c = p->container;
@@ -84,7 +87,8 @@ static int task_close_io(Call *call, const Task__CloseIORequest *req, Google__Pr
         return r;
 }
 
-static int task_resize_pty(Call *call, const Task__ResizePtyRequest *req, Google__Protobuf__Empty *rsp)
+static int task_resize_pty(Call *call, const Task__ResizePtyRequest *req,
+                           Google__Protobuf__Empty *rsp)
 {
         Process *p;
         int r = process_find(call->ctx, req->id, req->exec_id, &p, call->err);
@@ -106,9 +110,11 @@ static int task_connect(Call *call, const Task__ConnectRequest *req, Task__Conne
         return 0;
 }
 
-static int task_checkpoint(Call *call, const Task__CheckpointTaskRequest *req, Google__Protobuf__Empty *rsp)
+static int task_checkpoint(Call *call, const Task__CheckpointTaskRequest *req,
+                           Google__Protobuf__Empty *rsp)
 {
-        return err_set(call->err, UNIMPLEMENTED, "checkpoint is not supported by this shim: not implemented");
+        return err_set(call->err, UNIMPLEMENTED,
+                       "checkpoint is not supported by this shim: not implemented");
 }
 
 static int task_shutdown(Call *call, const Task__ShutdownRequest *req, Google__Protobuf__Empty *rsp)
@@ -122,22 +128,26 @@ static int task_shutdown(Call *call, const Task__ShutdownRequest *req, Google__P
 
 static const RpcMethod methods[] = {
         RPC_UNARY_METHOD("State", task_state, task__state_request, task__state_response),
-        RPC_WAIT_METHOD("Create", task_create, task__create_task_request, task__create_task_response),
+        RPC_WAIT_METHOD("Create", task_create, task__create_task_request,
+                        task__create_task_response),
         RPC_WAIT_METHOD("Start", task_start, task__start_request, task__start_response),
         RPC_WAIT_METHOD("Delete", task_delete, task__delete_request, task__delete_response),
         RPC_WAIT_METHOD("Pids", task_pids, task__pids_request, task__pids_response),
         RPC_WAIT_METHOD("Pause", task_pause, task__pause_request, google__protobuf__empty),
         RPC_WAIT_METHOD("Resume", task_resume, task__resume_request, google__protobuf__empty),
-        RPC_UNARY_METHOD("Checkpoint", task_checkpoint, task__checkpoint_task_request, google__protobuf__empty),
+        RPC_UNARY_METHOD("Checkpoint", task_checkpoint, task__checkpoint_task_request,
+                         google__protobuf__empty),
         RPC_WAIT_METHOD("Kill", task_kill, task__kill_request, google__protobuf__empty),
         RPC_UNARY_METHOD("Exec", task_exec, task__exec_process_request, google__protobuf__empty),
-        RPC_UNARY_METHOD("ResizePty", task_resize_pty, task__resize_pty_request, google__protobuf__empty),
+        RPC_UNARY_METHOD("ResizePty", task_resize_pty, task__resize_pty_request,
+                         google__protobuf__empty),
         RPC_UNARY_METHOD("CloseIO", task_close_io, task__close_iorequest, google__protobuf__empty),
         RPC_WAIT_METHOD("Update", task_update, task__update_task_request, google__protobuf__empty),
         RPC_WAIT_METHOD("Wait", task_wait, task__wait_request, task__wait_response),
         RPC_WAIT_METHOD("Stats", task_stats, task__stats_request, task__stats_response),
         RPC_UNARY_METHOD("Connect", task_connect, task__connect_request, task__connect_response),
-        RPC_UNARY_METHOD("Shutdown", task_shutdown, task__shutdown_request, google__protobuf__empty),
+        RPC_UNARY_METHOD("Shutdown", task_shutdown, task__shutdown_request,
+                         google__protobuf__empty),
 };
 
 const RpcService task_service_v2 = RPC_SERVICE("containerd.task.v2.Task", methods);

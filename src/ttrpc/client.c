@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A call is one heap node from start to end. The caller's thread packs the whole frame into it and posts it to the
- * loop; there it joins the list of pending calls, which is in the order of stream ids, and the list of calls with
- * bytes still to send. One timer serves the earliest deadline.
+ * A call is one heap node from start to end. The caller's thread packs the whole frame into it and
+ * posts it to the loop; there it joins the list of pending calls, which is in the order of stream
+ * ids, and the list of calls with bytes still to send. One timer serves the earliest deadline.
  *
- * A call whose deadline passed while its frame was half sent stays in the send list as a node without a callback: the
- * frame must be finished or the connection would be out of step. Its late answer meets no pending call and is dropped.
+ * A call whose deadline passed while its frame was half sent stays in the send list as a node
+ * without a callback: the frame must be finished or the connection would be out of step. Its late
+ * answer meets no pending call and is dropped.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -118,7 +119,8 @@ static void connection_close(TtrpcClient *c)
                         pending_free(p);
         }
         while (!list_empty(&c->pending))
-                pending_answer(LIST_FIRST(&c->pending, Pending, in_pending), -UNAVAILABLE, NULL, 0, &err);
+                pending_answer(LIST_FIRST(&c->pending, Pending, in_pending), -UNAVAILABLE, NULL, 0,
+                               &err);
         ttrpc_client_unref(c);
 }
 
@@ -141,7 +143,7 @@ void ttrpc_client_close(TtrpcClient *c)
 
 static Pending *pending_find(TtrpcClient *c, uint32_t stream)
 {
-        LIST_FOREACH(p, &c->pending, Pending, in_pending)
+        LIST_FOREACH (p, &c->pending, Pending, in_pending)
                 if (p->stream == stream)
                         return p;
         return NULL;
@@ -157,10 +159,11 @@ static void answer_with(Pending *p, const TtrpcFrame *f)
         arena_init(&arena, LIMIT_PB_ARENA_BASE + (size_t)f->length * LIMIT_PB_ARENA_FACTOR);
         if (!f->data && f->length > 0)
                 r = err_set(&err, RESOURCE_EXHAUSTED,
-                            "message length %u exceed maximum message size of %d", f->length, LIMIT_TTRPC_MESSAGE);
+                            "message length %u exceed maximum message size of %d", f->length,
+                            LIMIT_TTRPC_MESSAGE);
         else
-                r = message_unpack(&arena, &ttrpc__response__descriptor, f->data ? f->data : (const void *)"",
-                                   f->length, &m, &err);
+                r = message_unpack(&arena, &ttrpc__response__descriptor,
+                                   f->data ? f->data : (const void *)"", f->length, &m, &err);
         if (r < 0) {
                 pending_answer(p, r, NULL, 0, &err);
         } else {
@@ -207,7 +210,8 @@ static int flush(TtrpcClient *c)
 {
         while (!list_empty(&c->unsent)) {
                 Pending *p = LIST_FIRST(&c->unsent, Pending, in_unsent);
-                ssize_t n = send(c->fd, p->frame + p->sent, p->n - p->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+                ssize_t n = send(c->fd, p->frame + p->sent, p->n - p->sent,
+                                 MSG_NOSIGNAL | MSG_DONTWAIT);
 
                 if (n < 0 && errno == EINTR)
                         continue;
@@ -276,7 +280,7 @@ static void arm_timer(TtrpcClient *c)
 {
         uint64_t first = 0;
 
-        LIST_FOREACH(p, &c->pending, Pending, in_pending)
+        LIST_FOREACH (p, &c->pending, Pending, in_pending)
                 if (p->deadline_ns && (!first || p->deadline_ns < first))
                         first = p->deadline_ns;
         if (c->timer)
@@ -293,7 +297,7 @@ static void on_timer(void *ctx)
         err_set(&err, DEADLINE_EXCEEDED, "context deadline exceeded");
         for (int again = 1; again;) {
                 again = 0;
-                LIST_FOREACH(p, &c->pending, Pending, in_pending) {
+                LIST_FOREACH (p, &c->pending, Pending, in_pending) {
                         if (!p->deadline_ns || p->deadline_ns > now)
                                 continue;
                         pending_answer(p, -DEADLINE_EXCEEDED, NULL, 0, &err);
@@ -306,7 +310,8 @@ static void on_timer(void *ctx)
         ttrpc_client_unref(c);
 }
 
-int ttrpc_client_new(Loop *loop, int fd, TtrpcCloseFn on_close, void *ctx, TtrpcClient **ret, Err *err)
+int ttrpc_client_new(Loop *loop, int fd, TtrpcCloseFn on_close, void *ctx, TtrpcClient **ret,
+                     Err *err)
 {
         TtrpcClient *c = mem_new(TtrpcClient);
         socklen_t len = sizeof(c->peer);
@@ -371,7 +376,8 @@ static void pending_start(void *ctx)
                 return;
         }
         if (c->n_pending >= LIMIT_SHIM_CALLS) {
-                err_set(&err, RESOURCE_EXHAUSTED, "ttrpc: more than %d calls in flight", LIMIT_SHIM_CALLS);
+                err_set(&err, RESOURCE_EXHAUSTED, "ttrpc: more than %d calls in flight",
+                        LIMIT_SHIM_CALLS);
                 pending_answer(p, -RESOURCE_EXHAUSTED, NULL, 0, &err);
                 return;
         }
@@ -411,7 +417,8 @@ static void pack(Pending *p, const TtrpcCall *call)
         }
         n = protobuf_c_message_get_packed_size(&req.base);
         if (n > LIMIT_TTRPC_MESSAGE) {
-                err_set(&p->early, RESOURCE_EXHAUSTED, "message length %zu exceed maximum message size of %d", n,
+                err_set(&p->early, RESOURCE_EXHAUSTED,
+                        "message length %zu exceed maximum message size of %d", n,
                         LIMIT_TTRPC_MESSAGE);
         } else {
                 p->frame = mem_alloc(TTRPC_HEADER + n);
@@ -462,8 +469,8 @@ static void waiter_wake(void *ctx, int r, const void *bytes, size_t n, const Err
         lock_drop(&w->lock);
 }
 
-int ttrpc_client_call_wait(TtrpcClient *c, const TtrpcCall *call, Arena *a, const ProtobufCMessageDescriptor *rsp,
-                           ProtobufCMessage **ret, Err *err)
+int ttrpc_client_call_wait(TtrpcClient *c, const TtrpcCall *call, Arena *a,
+                           const ProtobufCMessageDescriptor *rsp, ProtobufCMessage **ret, Err *err)
 {
         Waiter w = {.err = err};
         int r;

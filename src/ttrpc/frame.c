@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Frames that arrive whole in one read are handed out from the caller's bytes; only a frame that is cut by the end of
- * a read is collected here. The buffer doubles as bytes come in, so that a header alone, which may announce 4 MiB,
- * costs its sender more than us.
+ * Frames that arrive whole in one read are handed out from the caller's bytes; only a frame that is
+ * cut by the end of a read is collected here. The buffer doubles as bytes come in, so that a header
+ * alone, which may announce 4 MiB, costs its sender more than us.
  */
 #include <stdlib.h>
 #include "ttrpc/frame.h"
@@ -20,7 +20,8 @@ static void put_be32(uint8_t *p, uint32_t v)
         p[3] = (uint8_t)v;
 }
 
-void ttrpc_header_put(uint8_t header[TTRPC_HEADER], uint32_t length, uint32_t stream, uint8_t type, uint8_t flags)
+void ttrpc_header_put(uint8_t header[TTRPC_HEADER], uint32_t length, uint32_t stream, uint8_t type,
+                      uint8_t flags)
 {
         put_be32(header, length);
         put_be32(header + 4, stream);
@@ -75,7 +76,8 @@ static void frame_reset(TtrpcReader *r)
         }
 }
 
-int ttrpc_reader_feed(TtrpcReader *r, const void *bytes, size_t n, size_t *ret_used, TtrpcFrame *ret)
+int ttrpc_reader_feed(TtrpcReader *r, const void *bytes, size_t n, size_t *ret_used,
+                      TtrpcFrame *ret)
 {
         const uint8_t *p = bytes;
         size_t left = n, take;

@@ -29,11 +29,13 @@ TEST(frames_survive_any_cut)
                         size_t chunk = MIN(step, n - at), used;
                         TtrpcFrame f;
 
-                        /* the bytes of this read are gone after it: what was collected must be a copy */
+                        /* the bytes of this read are gone after it: what was collected must be a
+                         * copy */
                         uint8_t *copy = malloc(chunk);
                         memcpy(copy, wire + at, chunk);
                         for (size_t off = 0; off < chunk; off += used) {
-                                if (ttrpc_reader_feed(&r, copy + off, chunk - off, &used, &f) == 1) {
+                                if (ttrpc_reader_feed(&r, copy + off, chunk - off, &used, &f) ==
+                                    1) {
                                         CHECK_INT(f.stream, 2 * seen + 1);
                                         CHECK_INT(f.type, TTRPC_REQUEST);
                                         CHECK(f.length == 0 || f.data[f.length - 1] != 0);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A connection reads frames, begins a call for each request and keeps it in its list until the answer is queued.
- * Answers come from rpc's dispatcher, from whichever thread ran the handler: ready() puts the call into the server's
- * list under a leaf lock and posts one collection to the loop, where everything else happens.
+ * A connection reads frames, begins a call for each request and keeps it in its list until the
+ * answer is queued. Answers come from rpc's dispatcher, from whichever thread ran the handler:
+ * ready() puts the call into the server's list under a leaf lock and posts one collection to the
+ * loop, where everything else happens.
  *
- * An answer is not copied: the frame header and the two fields around the payload go into the buffer's head.
- * While a peer does not read its answers, it is not read from either.
+ * An answer is not copied: the frame header and the two fields around the payload go into the
+ * buffer's head. While a peer does not read its answers, it is not read from either.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -28,7 +29,7 @@
 enum {
         READ_CHUNK = 4096,
         READS_PER_TURN = 16,
-        OUTPUT_HIGH = 1024 * 1024,  /* bytes waiting for a peer; past it, it is not read from */
+        OUTPUT_HIGH = 1024 * 1024, /* bytes waiting for a peer; past it, it is not read from */
         ACCEPT_PAUSE_MS = 100,
         RESPONSE_OVERHEAD = 16,
 };
@@ -85,7 +86,8 @@ static int conn_flush(Conn *c)
 {
         while (c->out) {
                 RpcBuf *b = c->out;
-                size_t in_head = MIN(c->out_off, (size_t)b->head_len), in_data = c->out_off - in_head;
+                size_t in_head = MIN(c->out_off, (size_t)b->head_len),
+                       in_data = c->out_off - in_head;
                 struct iovec iov[2] = {
                         {.iov_base = b->head + in_head, .iov_len = b->head_len - in_head},
                         {.iov_base = b->data + in_data, .iov_len = b->len - in_data},
@@ -267,8 +269,8 @@ static void arm_deadline(TtrpcServer *s)
 {
         uint64_t first = 0;
 
-        LIST_FOREACH(c, &s->conns, Conn, link)
-                LIST_FOREACH(a, &c->calls, Active, link)
+        LIST_FOREACH (c, &s->conns, Conn, link)
+                LIST_FOREACH (a, &c->calls, Active, link)
                         if (call_deadline(a->call) && (!first || call_deadline(a->call) < first))
                                 first = call_deadline(a->call);
         loop_timer_set(s->deadline_timer, first);
@@ -281,8 +283,8 @@ static void on_deadline(void *ctx)
         Err err;
 
         err_set(&err, DEADLINE_EXCEEDED, "context deadline exceeded");
-        LIST_FOREACH(c, &s->conns, Conn, link) {
-                LIST_FOREACH(a, &c->calls, Active, link) {
+        LIST_FOREACH (c, &s->conns, Conn, link) {
+                LIST_FOREACH (a, &c->calls, Active, link) {
                         if (!call_deadline(a->call) || call_deadline(a->call) > now)
                                 continue;
                         answer_error(c, a->stream, &err);
@@ -362,10 +364,12 @@ static int take_request(Conn *c, const TtrpcFrame *f, Err *err)
         int r;
 
         if (f->stream <= c->last_stream)
-                return err_set(err, INVALID_ARGUMENT, "StreamID cannot be re-used and must increment");
+                return err_set(err, INVALID_ARGUMENT,
+                               "StreamID cannot be re-used and must increment");
         c->last_stream = f->stream;
         if (c->n_calls >= LIMIT_SHIM_CALLS)
-                return err_set(err, RESOURCE_EXHAUSTED, "more than %d calls on one connection", LIMIT_SHIM_CALLS);
+                return err_set(err, RESOURCE_EXHAUSTED, "more than %d calls on one connection",
+                               LIMIT_SHIM_CALLS);
         arena_init(&arena, LIMIT_PB_ARENA_BASE + (size_t)f->length * LIMIT_PB_ARENA_FACTOR);
         r = message_unpack(&arena, &ttrpc__request__descriptor, f->data, f->length, &m, err);
         if (r < 0) {
@@ -381,7 +385,7 @@ static int take_request(Conn *c, const TtrpcFrame *f, Err *err)
 
 static int is_active(const Conn *c, uint32_t stream)
 {
-        LIST_FOREACH(a, &c->calls, Active, link)
+        LIST_FOREACH (a, &c->calls, Active, link)
                 if (a->stream == stream)
                         return 1;
         return 0;
@@ -393,12 +397,14 @@ static void take_frame(Conn *c, const TtrpcFrame *f)
         int r = 0;
 
         if (f->length > LIMIT_TTRPC_MESSAGE)
-                r = err_set(&err, RESOURCE_EXHAUSTED, "message length %u exceed maximum message size of %d",
-                            f->length, LIMIT_TTRPC_MESSAGE);
+                r = err_set(&err, RESOURCE_EXHAUSTED,
+                            "message length %u exceed maximum message size of %d", f->length,
+                            LIMIT_TTRPC_MESSAGE);
         else if (f->type != TTRPC_REQUEST && f->type != TTRPC_DATA)
                 return;
         else if (f->stream % 2 == 0)
-                r = err_set(&err, INVALID_ARGUMENT, "StreamID must be odd for client initiated streams");
+                r = err_set(&err, INVALID_ARGUMENT,
+                            "StreamID must be odd for client initiated streams");
         else if (f->type == TTRPC_REQUEST)
                 r = take_request(c, f, &err);
         else if (!is_active(c, f->stream))
@@ -460,7 +466,8 @@ static void on_conn(void *ctx, int fd, uint32_t events)
         Conn *c = ctx;
         int r = 0;
 
-        /* Reset or gone both ways; a peer that only stopped writing shows as EPOLLIN and end of file. */
+        /* Reset or gone both ways; a peer that only stopped writing shows as EPOLLIN and end of
+         * file. */
         if (events & (EPOLLHUP | EPOLLERR))
                 r = -1;
         if (r == 0 && (events & EPOLLIN))
@@ -513,7 +520,8 @@ static void on_accept(void *ctx, int listen_fd, uint32_t events)
         int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
-                /* The connection stays in the backlog; asking again at once would only burn the processor. */
+                /* The connection stays in the backlog; asking again at once would only burn the
+                 * processor. */
                 loop_set_events(s->io, 0);
                 loop_timer_set(s->accept_timer, time_mono_ns() + ACCEPT_PAUSE_MS * NS_PER_MS);
         }
@@ -557,7 +565,7 @@ int ttrpc_server_flushed(const TtrpcServer *s)
 {
         if (!list_empty(&s->ready))
                 return 0;
-        LIST_FOREACH(c, &s->conns, Conn, link)
+        LIST_FOREACH (c, &s->conns, Conn, link)
                 if (c->out)
                         return 0;
         return 1;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A ttrpc server over the loop and a registry of services. Peers must have our effective uid and gid (SO_PEERCRED);
- * others are hung up on without a word, as containerd does. All functions on the loop's thread.
+ * A ttrpc server over the loop and a registry of services. Peers must have our effective uid and
+ * gid (SO_PEERCRED); others are hung up on without a word, as containerd does. All functions on the
+ * loop's thread.
  */
 #pragma once
 
@@ -18,5 +19,6 @@ int ttrpc_server_listen(TtrpcServer *s, int fd, Err *err);
 size_t ttrpc_server_connections(const TtrpcServer *s);
 /* Whether everything answered so far has left for the peer. */
 int ttrpc_server_flushed(const TtrpcServer *s);
-/* Closes the sockets, cancels calls in progress. Their last references may live on in other threads. */
+/* Closes the sockets, cancels calls in progress. Their last references may live on in other
+ * threads. */
 TtrpcServer *ttrpc_server_free(TtrpcServer *s);

@@ -122,7 +122,8 @@ static TtrpcClient *dial(Fixture *f, int *closed)
         Err err;
         int fd;
 
-        if (ttrpc_dial(f->path, &fd, &err) < 0 || ttrpc_client_new(f->loop, fd, count, closed, &c, &err) < 0)
+        if (ttrpc_dial(f->path, &fd, &err) < 0 ||
+            ttrpc_client_new(f->loop, fd, count, closed, &c, &err) < 0)
                 abort();
         return c;
 }
@@ -137,7 +138,10 @@ TEST(calls_are_answered)
 {
         Fixture f CLEANUP(fixture_done) = {};
         Task__ConnectRequest req = TASK__CONNECT_REQUEST__INIT;
-        TtrpcCall call = {.service = "containerd.task.v3.Task", .method = "Connect", .ns = "moby", .req = &req};
+        TtrpcCall call = {.service = "containerd.task.v3.Task",
+                          .method = "Connect",
+                          .ns = "moby",
+                          .req = &req};
         Answer ok = {}, fail = {}, unknown = {}, no_service = {};
         TtrpcClient *c;
         int closed = 0;
@@ -199,7 +203,10 @@ TEST(deadlines_end_calls_at_both_ends)
 {
         Fixture f CLEANUP(fixture_done) = {};
         Task__WaitRequest req = TASK__WAIT_REQUEST__INIT;
-        TtrpcCall call = {.service = "containerd.task.v3.Task", .method = "Wait", .req = &req, .timeout_ms = 30};
+        TtrpcCall call = {.service = "containerd.task.v3.Task",
+                          .method = "Wait",
+                          .req = &req,
+                          .timeout_ms = 30};
         Answer a = {};
         TtrpcClient *c;
         int closed = 0;
@@ -229,7 +236,8 @@ static int raw_dial(Fixture *f)
         return fd;
 }
 
-static void raw_send(Fixture *f, int fd, uint32_t length, uint32_t stream, int type, const void *data, size_t n)
+static void raw_send(Fixture *f, int fd, uint32_t length, uint32_t stream, int type,
+                     const void *data, size_t n)
 {
         uint8_t header[TTRPC_HEADER];
 
@@ -272,7 +280,8 @@ static int raw_answer(Fixture *f, int fd, uint32_t *ret_stream, char msg[256])
                 return -2;
         arena_init(&a, SIZE_MAX);
         *ret_stream = frame.stream;
-        if (message_unpack(&a, &ttrpc__response__descriptor, frame.data, frame.length, &m, &err) < 0)
+        if (message_unpack(&a, &ttrpc__response__descriptor, frame.data, frame.length, &m, &err) <
+            0)
                 abort();
         code = ((Ttrpc__Response *)m)->status ? ((Ttrpc__Response *)m)->status->code : 0;
         snprintf(msg, 256, "%s", code ? ((Ttrpc__Response *)m)->status->message : "");

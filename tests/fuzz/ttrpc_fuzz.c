@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Frames of a peer, cut at places that the input chooses: whatever the cuts, the same frames come out. */
+/* Frames of a peer, cut at places that the input chooses: whatever the cuts, the same frames come
+ * out. */
 #include <stdlib.h>
 #include <string.h>
 
