@@ -32,7 +32,7 @@ const char *time_format(Time t, char buf[TIME_TEXT_MAX])
                 return "0001-01-01T00:00:00Z";
         if (t.nsec > 0) {
                 n = (size_t)snprintf(frac, sizeof(frac), ".%09u", (unsigned)t.nsec % 1000000000u);
-                while (frac[n - 1] == '0')
+                while (n > 1 && frac[n - 1] == '0')
                         frac[--n] = 0;
         }
         snprintf(buf, TIME_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d%sZ", tm.tm_year + 1900, tm.tm_mon + 1,

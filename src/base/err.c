@@ -91,7 +91,7 @@ int err_sys_at(Err *err, int errnum, const char *file, int line, const char *fmt
         return -code;
 }
 
-int err_wrap(Err *err, const char *fmt, ...)
+int err_wrap_as(Err *err, const char *fmt, ...)
 {
         char inner[ERR_MSG_MAX];
         va_list ap;

@@ -44,16 +44,25 @@ typedef struct Err {
         char msg[ERR_MSG_MAX];
 } Err;
 
-/* All three return -code, so that `return err_set(...)` reads well. */
-#define err_set(err, code, ...) err_set_at(err, code, __FILE__, __LINE__, __VA_ARGS__)
+/* All three return -code, so that `return err_set(...)` reads well; the compiler is told that it is negative. */
+#define err_set(err, code, ...) err_negative(err_set_at(err, code, __FILE__, __LINE__, __VA_ARGS__))
 /* Maps an errno value to a code and appends ": " and its text. */
-#define err_sys(err, errnum, ...) err_sys_at(err, errnum, __FILE__, __LINE__, __VA_ARGS__)
+#define err_sys(err, errnum, ...) err_negative(err_sys_at(err, errnum, __FILE__, __LINE__, __VA_ARGS__))
+/* Puts "what: " before the message; code and origin stay. */
+#define err_wrap(err, ...) err_negative(err_wrap_as(err, __VA_ARGS__))
 
 int err_set_at(Err *err, int code, const char *file, int line, const char *fmt, ...) PRINTF_LIKE(5, 6);
 int err_sys_at(Err *err, int errnum, const char *file, int line, const char *fmt, ...)
         PRINTF_LIKE(5, 6);
-/* Puts "what: " before the message; code and origin stay. */
-int err_wrap(Err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+int err_wrap_as(Err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+static inline int err_negative(int r)
+{
+        if (r >= 0)
+                __builtin_unreachable();
+        return r;
+}
+
 /* Copies src over dst and returns -code. */
 int err_copy(Err *dst, const Err *src);
 void err_clear(Err *err);

@@ -651,7 +651,7 @@ int grpc_call_recv(GrpcCall *call, Arena *a, void **ret_msg, Err *err)
 
 int grpc_call_finish(GrpcCall *call, Arena *a, void **ret_rsp, Err *err)
 {
-        void *rsp, *more;
+        void *rsp = NULL, *more;
         int r;
 
         r = grpc_call_recv(call, a, &rsp, err);

@@ -2,9 +2,9 @@
 /*
  * One task: its connection to the shim and who waits for its processes.
  *
- * Waiting: a group per process holds everybody who waits and one Wait call to the shim; a waiter that goes away leaves
- * its group, and no call is sent again for the next one. A group whose call was cut off by the end of the
- * connection stays until the clean-up knows how the processes ended.
+ * Waiting: a group per process holds everybody who waits and one Wait call to the shim; a waiter
+ * that goes away leaves its group, and no call is sent again for the next one. A group whose call
+ * was cut off by the end of the connection stays until the clean-up knows how the processes ended.
  *
  * The table holds one reference, the connection one, a group one, and every user one.
  */
@@ -14,7 +14,8 @@
 #include "runtime/runtime_priv.h"
 #include "runtime/shimlog.h"
 
-static const char *const services[] = {[2] = "containerd.task.v2.Task", [3] = "containerd.task.v3.Task"};
+static const char *const services[] = {
+        [2] = "containerd.task.v2.Task", [3] = "containerd.task.v3.Task"};
 
 typedef struct WaitGroup {
         List node; /* in task->groups */
@@ -90,6 +91,7 @@ static void connection_closed(void *ctx)
 
         t->log = shim_log_close(t->log);
         t->connected = 0;
+        list_remove(&t->node);
         task_died(t);
         task_unref(t);
 }
@@ -106,6 +108,7 @@ int task_connect(Task *t, const Bootstrap *b, Err *err)
                 return err_wrap(err, "connect to shim of %s", t->id);
         t->api = b->version;
         t->connected = 1;
+        list_append(&t->rt->connected, &t->node);
         task_ref(t);
         shim_log_watch(t->log, t->rt->loop);
         return 0;
@@ -119,6 +122,7 @@ void task_disconnect(Task *t)
         t->log = shim_log_close(t->log);
         if (t->connected) {
                 t->connected = 0;
+                list_remove(&t->node);
                 task_unref(t);
         }
 }
@@ -137,7 +141,8 @@ static void refuse(void *arg)
         free(refusal);
 }
 
-void task_call(Task *t, const char *method, const void *req, int timeout_ms, TtrpcReplyFn fn, void *ctx)
+void task_call(Task *t, const char *method, const void *req, int timeout_ms, TtrpcReplyFn fn,
+               void *ctx)
 {
         TtrpcCall call = {
                 .service = services[t->api],
@@ -159,8 +164,8 @@ void task_call(Task *t, const char *method, const void *req, int timeout_ms, Ttr
         ttrpc_client_call(t->client, &call, fn, ctx);
 }
 
-int task_unpack(Arena *a, const char *method, const ProtobufCMessageDescriptor *desc, const void *bytes, size_t n,
-                void *ret_message, Err *err)
+int task_unpack(Arena *a, const char *method, const ProtobufCMessageDescriptor *desc,
+                const void *bytes, size_t n, void *ret_message, Err *err)
 {
         ProtobufCMessage *m;
         Err why = {};
@@ -218,13 +223,15 @@ static void group_cut_off(void *ctx)
         else if (!t->connected && !t->rt->stopping)
                 g->cut_off = 1; /* task_wait_end() will come */
         else
-                group_end(g, err_set(&err, UNAVAILABLE, "shim of task %s is not there: unavailable", t->id),
+                group_end(g,
+                          err_set(&err, UNAVAILABLE, "shim of task %s is not there: unavailable",
+                                  t->id),
                           NULL, &err);
 }
 
 static void wait_replied(void *ctx, int r, const void *bytes, size_t n, const Err *err)
 {
-        const Task__WaitResponse *rsp;
+        const Task__WaitResponse *rsp = NULL;
         WaitGroup *g = ctx;
         TaskExit exit = {};
         Err bad = {};
@@ -261,7 +268,7 @@ int task_wait(Task *t, const char *exec_id, TaskWaiter *w, TaskWaitFn fn, void *
                 lock_drop(&rt->wait_lock);
                 return 0;
         }
-        LIST_FOREACH(i, &t->groups, WaitGroup, node)
+        LIST_FOREACH (i, &t->groups, WaitGroup, node)
                 if (!i->forgotten && str_eq(i->exec_id, exec_id)) {
                         g = i;
                         break;
@@ -299,7 +306,7 @@ void task_wait_forget(Task *t, const char *exec_id)
 {
         LOCKED(&t->rt->wait_lock);
 
-        LIST_FOREACH(g, &t->groups, WaitGroup, node)
+        LIST_FOREACH (g, &t->groups, WaitGroup, node)
                 if (str_eq(g->exec_id, exec_id))
                         g->forgotten = 1;
 }
@@ -316,7 +323,7 @@ void task_wait_end(Task *t, const TaskExit *exit)
         do {
                 found = NULL;
                 lock_take(&t->rt->wait_lock);
-                LIST_FOREACH(g, &t->groups, WaitGroup, node)
+                LIST_FOREACH (g, &t->groups, WaitGroup, node)
                         if (g->cut_off) {
                                 found = g;
                                 break;

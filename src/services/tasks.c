@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tasks. Most methods are one question to a shim: the request is turned into the shim's, sent with a deadline, and the
- * reply, on the loop's thread, is turned into the answer. No thread waits for a shim, so one that has stopped costs its
- * own callers their deadline and nobody else anything. Create and Delete, List and Metrics, and Wait are in files
- * of their own.
+ * Tasks. Most methods are one question to a shim: the request is turned into the shim's, sent with
+ * a deadline, and the reply, on the loop's thread, is turned into the answer. No thread waits for a
+ * shim, so one that has stopped costs its own callers their deadline and nobody else anything.
+ * Create and Delete, List and Metrics, and Wait are in files of their own.
  *
- * enter() claims the call before the handler begins: from then on it runs to its end, even if the client has gone,
- * and its arena is there until then. A task that is being recovered makes the handler run again when that is over.
+ * enter() claims the call before the handler begins: from then on it runs to its end, even if the
+ * client has gone, and its arena is there until then. A task that is being recovered makes the
+ * handler run again when that is over.
  */
 #include "api/google/protobuf/empty.pb-c.h"
 #include "base/clock.h"
@@ -160,9 +161,10 @@ static void fill_start(Call *c, const void *reply, void *rsp)
 
 static int start(Call *c, const Tasks__StartRequest *req, void *rsp)
 {
-        static const Step step = {"Start", LIMIT_SHIM_CALL_MS, &task__start_response__descriptor, fill_start};
+        static const Step step = {"Start", LIMIT_SHIM_CALL_MS, &task__start_response__descriptor,
+                                  fill_start};
         Task__StartRequest to = TASK__START_REQUEST__INIT;
-        Task *t;
+        Task *t = NULL;
         int r;
 
         r = tasks_find(c, req->container_id, &t);
@@ -187,13 +189,15 @@ static void fill_deleted(Call *c, const void *reply, void *rsp)
 
 static int delete_process(Call *c, const Tasks__DeleteProcessRequest *req, void *rsp)
 {
-        static const Step step = {"Delete", LIMIT_SHIM_CALL_MS, &task__delete_response__descriptor, fill_deleted};
+        static const Step step = {"Delete", LIMIT_SHIM_CALL_MS, &task__delete_response__descriptor,
+                                  fill_deleted};
         Task__DeleteRequest to = TASK__DELETE_REQUEST__INIT;
-        Task *t;
+        Task *t = NULL;
         int r;
 
         if (str_empty(req->exec_id)) /* at the shim that would mean init */
-                return err_set(c->err, INVALID_ARGUMENT, "exec id cannot be empty: invalid argument");
+                return err_set(c->err, INVALID_ARGUMENT,
+                               "exec id cannot be empty: invalid argument");
         r = tasks_find(c, req->container_id, &t);
         if (r != 0)
                 return r;
@@ -225,9 +229,10 @@ static void fill_get(Call *c, const void *reply, void *rsp)
 
 static int get(Call *c, const Tasks__GetRequest *req, void *rsp)
 {
-        static const Step step = {"State", LIMIT_TASK_STATE_MS, &task__state_response__descriptor, fill_get};
+        static const Step step = {"State", LIMIT_TASK_STATE_MS, &task__state_response__descriptor,
+                                  fill_get};
         Task__StateRequest to = TASK__STATE_REQUEST__INIT;
-        Task *t;
+        Task *t = NULL;
         int r;
 
         r = tasks_find(c, req->container_id, &t);
@@ -242,7 +247,7 @@ static int kill_process(Call *c, const Tasks__KillRequest *req, void *rsp)
 {
         static const Step step = {"Kill", LIMIT_SHIM_CALL_MS};
         Task__KillRequest to = TASK__KILL_REQUEST__INIT;
-        Task *t;
+        Task *t = NULL;
         int r;
 
         r = tasks_find(c, req->container_id, &t);
@@ -251,7 +256,7 @@ static int kill_process(Call *c, const Tasks__KillRequest *req, void *rsp)
         to.id = req->container_id;
         to.exec_id = req->exec_id;
         to.signal = req->signal;
-        to.all = req->all;
+        to.all = req->all && str_empty(req->exec_id); /* an exec is one process */
         return ask(c, t, &step, &to, NULL);
 }
 
@@ -259,11 +264,12 @@ static int exec(Call *c, const Tasks__ExecProcessRequest *req, void *rsp)
 {
         static const Step step = {"Exec", LIMIT_SHIM_CALL_MS};
         Task__ExecProcessRequest to = TASK__EXEC_PROCESS_REQUEST__INIT;
-        Task *t;
+        Task *t = NULL;
         int r;
 
         if (str_empty(req->exec_id))
-                return err_set(c->err, INVALID_ARGUMENT, "exec id cannot be empty: invalid argument");
+                return err_set(c->err, INVALID_ARGUMENT,
+                               "exec id cannot be empty: invalid argument");
         r = identifier_check(NULL, req->exec_id, c->err);
         if (r < 0)
                 return err_wrap(c->err, "invalid exec id");
@@ -284,7 +290,7 @@ static int resize_pty(Call *c, const Tasks__ResizePtyRequest *req, void *rsp)
 {
         static const Step step = {"ResizePty", LIMIT_SHIM_CALL_MS};
         Task__ResizePtyRequest to = TASK__RESIZE_PTY_REQUEST__INIT;
-        Task *t;
+        Task *t = NULL;
         int r;
 
         r = tasks_find(c, req->container_id, &t);
@@ -301,7 +307,7 @@ static int close_io(Call *c, const Tasks__CloseIORequest *req, void *rsp)
 {
         static const Step step = {"CloseIO", LIMIT_SHIM_CALL_MS};
         Task__CloseIORequest to = TASK__CLOSE_IOREQUEST__INIT;
-        Task *t;
+        Task *t = NULL;
         int r;
 
         r = tasks_find(c, req->container_id, &t);
@@ -321,7 +327,7 @@ static int pause_task(Call *c, const Tasks__PauseTaskRequest *req, void *rsp)
 {
         static const Step step = {"Pause", LIMIT_SHIM_CALL_MS};
         Task__PauseRequest to = TASK__PAUSE_REQUEST__INIT;
-        Task *t;
+        Task *t = NULL;
         int r;
 
         r = tasks_find(c, req->container_id, &t);
@@ -335,7 +341,7 @@ static int resume_task(Call *c, const Tasks__ResumeTaskRequest *req, void *rsp)
 {
         static const Step step = {"Resume", LIMIT_SHIM_CALL_MS};
         Task__ResumeRequest to = TASK__RESUME_REQUEST__INIT;
-        Task *t;
+        Task *t = NULL;
         int r;
 
         r = tasks_find(c, req->container_id, &t);
@@ -356,9 +362,10 @@ static void fill_pids(Call *c, const void *reply, void *rsp)
 
 static int list_pids(Call *c, const Tasks__ListPidsRequest *req, void *rsp)
 {
-        static const Step step = {"Pids", LIMIT_SHIM_CALL_MS, &task__pids_response__descriptor, fill_pids};
+        static const Step step = {"Pids", LIMIT_SHIM_CALL_MS, &task__pids_response__descriptor,
+                                  fill_pids};
         Task__PidsRequest to = TASK__PIDS_REQUEST__INIT;
-        Task *t;
+        Task *t = NULL;
         int r;
 
         r = tasks_find(c, req->container_id, &t);
@@ -372,7 +379,7 @@ static int update(Call *c, const Tasks__UpdateTaskRequest *req, void *rsp)
 {
         static const Step step = {"Update", LIMIT_SHIM_CALL_MS};
         Task__UpdateTaskRequest to = TASK__UPDATE_TASK_REQUEST__INIT;
-        Task *t;
+        Task *t = NULL;
         int r;
 
         r = tasks_find(c, req->container_id, &t);
@@ -381,9 +388,11 @@ static int update(Call *c, const Tasks__UpdateTaskRequest *req, void *rsp)
         to.id = req->container_id;
         to.resources = req->resources;
         to.n_annotations = req->n_annotations;
-        to.annotations = arena_array(c->arena, Task__UpdateTaskRequest__AnnotationsEntry *, req->n_annotations);
+        to.annotations = arena_array(c->arena, Task__UpdateTaskRequest__AnnotationsEntry *,
+                                     req->n_annotations);
         for (size_t i = 0; i < req->n_annotations; i++) {
-                to.annotations[i] = message_make(c->arena, task__update_task_request__annotations_entry);
+                to.annotations[i] =
+                        message_make(c->arena, task__update_task_request__annotations_entry);
                 to.annotations[i]->key = req->annotations[i]->key;
                 to.annotations[i]->value = req->annotations[i]->value;
         }
@@ -418,9 +427,9 @@ const RpcService tasks_service = RPC_SERVICE("containerd.services.tasks.v1.Tasks
 
 /* In the order of the methods. */
 static const TasksHandler handlers[] = {
-        HANDLER(tasks_create), HANDLER(start),      HANDLER(tasks_delete), HANDLER(delete_process),
-        HANDLER(get),          HANDLER(tasks_list), HANDLER(kill_process), HANDLER(exec),
-        HANDLER(resize_pty),   HANDLER(close_io),   HANDLER(pause_task),   HANDLER(resume_task),
+        HANDLER(tasks_create), HANDLER(start),      HANDLER(tasks_delete),  HANDLER(delete_process),
+        HANDLER(get),          HANDLER(tasks_list), HANDLER(kill_process),  HANDLER(exec),
+        HANDLER(resize_pty),   HANDLER(close_io),   HANDLER(pause_task),    HANDLER(resume_task),
         HANDLER(list_pids),    HANDLER(update),     HANDLER(tasks_metrics),
 };
 
