@@ -184,7 +184,7 @@ static const int allowed_sanitized[] = {
         SCMP_SYS(sigaltstack), SCMP_SYS(readlink), SCMP_SYS(open), SCMP_SYS(access),
         SCMP_SYS(prctl), SCMP_SYS(getrlimit), SCMP_SYS(prlimit64), SCMP_SYS(getuid),
         SCMP_SYS(getppid), SCMP_SYS(stat), SCMP_SYS(mprotect), SCMP_SYS(mmap), SCMP_SYS(uname),
-        SCMP_SYS(ioctl), SCMP_SYS(sched_getscheduler),
+        SCMP_SYS(ioctl), SCMP_SYS(sched_getscheduler), SCMP_SYS(nanosleep),
 };
 /* clang-format on */
 
