@@ -4,6 +4,7 @@
 #include "api/containerd/events/events.pb-c.h"
 #include "api/google/protobuf/empty.pb-c.h"
 #include "metadata/containers.h"
+#include "services/list_priv.h"
 
 static int get(Call *c, const Containers__GetContainerRequest *req,
                Containers__GetContainerResponse *rsp)
@@ -24,26 +25,7 @@ static int get(Call *c, const Containers__GetContainerRequest *req,
 static int list(Call *c, const Containers__ListContainersRequest *req,
                 Containers__ListContainersResponse *rsp)
 {
-        MetaTxn txn CLEANUP(meta_txn_end) = {};
-        MetaListOut out CLEANUP(meta_list_out_done) = {.field = 1};
-        Filter *filter CLEANUP(filter_freep) = NULL;
-        const char *ns;
-        size_t n;
-        int r;
-
-        r = call_namespace(c, &ns);
-        if (r == 0)
-                r = filter_parse((const char *const *)req->filters, req->n_filters, &filter,
-                                 c->err);
-        if (r == 0)
-                r = meta_begin_ro(c->ctx, &txn, c->arena, c->err);
-        if (r == 0)
-                r = containers_list(&txn, ns, filter, meta_list_append, &out);
-        if (r < 0)
-                return r;
-        n = out.bytes.len;
-        call_reply_take(c, str_steal(&out.bytes), n);
-        return 0;
+        return list_answer(c, (const char *const *)req->filters, req->n_filters, containers_list);
 }
 
 static int create(Call *c, const Containers__CreateContainerRequest *req,

@@ -3,6 +3,7 @@
 
 #include "api/google/protobuf/empty.pb-c.h"
 #include "metadata/images.h"
+#include "services/list_priv.h"
 #include "services/sync_priv.h"
 
 static int get(Call *c, const Images__GetImageRequest *req, Images__GetImageResponse *rsp)
@@ -22,26 +23,7 @@ static int get(Call *c, const Images__GetImageRequest *req, Images__GetImageResp
 
 static int list(Call *c, const Images__ListImagesRequest *req, Images__ListImagesResponse *rsp)
 {
-        MetaTxn txn CLEANUP(meta_txn_end) = {};
-        MetaListOut out CLEANUP(meta_list_out_done) = {.field = 1};
-        Filter *filter CLEANUP(filter_freep) = NULL;
-        const char *ns;
-        size_t n;
-        int r;
-
-        r = call_namespace(c, &ns);
-        if (r == 0)
-                r = filter_parse((const char *const *)req->filters, req->n_filters, &filter,
-                                 c->err);
-        if (r == 0)
-                r = meta_begin_ro(c->ctx, &txn, c->arena, c->err);
-        if (r == 0)
-                r = images_list(&txn, ns, filter, meta_list_append, &out);
-        if (r < 0)
-                return r;
-        n = out.bytes.len;
-        call_reply_take(c, str_steal(&out.bytes), n);
-        return 0;
+        return list_answer(c, (const char *const *)req->filters, req->n_filters, images_list);
 }
 
 static int create(Call *c, const Images__CreateImageRequest *req, Images__CreateImageResponse *rsp)

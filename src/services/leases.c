@@ -4,6 +4,7 @@
 #include "api/google/protobuf/empty.pb-c.h"
 #include "base/hash.h"
 #include "metadata/leases.h"
+#include "services/list_priv.h"
 #include "services/sync_priv.h"
 
 #include <inttypes.h>
@@ -55,26 +56,7 @@ static int delete (Call *c, const Leases__DeleteRequest *req, Google__Protobuf__
 
 static int list(Call *c, const Leases__ListRequest *req, Leases__ListResponse *rsp)
 {
-        MetaTxn txn CLEANUP(meta_txn_end) = {};
-        MetaListOut out CLEANUP(meta_list_out_done) = {.field = 1};
-        Filter *filter CLEANUP(filter_freep) = NULL;
-        const char *ns;
-        size_t n;
-        int r;
-
-        r = call_namespace(c, &ns);
-        if (r == 0)
-                r = filter_parse((const char *const *)req->filters, req->n_filters, &filter,
-                                 c->err);
-        if (r == 0)
-                r = meta_begin_ro(c->ctx, &txn, c->arena, c->err);
-        if (r == 0)
-                r = leases_list(&txn, ns, filter, meta_list_append, &out);
-        if (r < 0)
-                return r;
-        n = out.bytes.len;
-        call_reply_take(c, str_steal(&out.bytes), n);
-        return 0;
+        return list_answer(c, (const char *const *)req->filters, req->n_filters, leases_list);
 }
 
 static int absent(Call *c)
