@@ -211,9 +211,10 @@ class Daemon:
                 argv = (p / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if self.address.encode() in argv and b"shim" in argv[0] and alive(p.name):
+            if self.address.encode() in argv and b"shim" in os.path.basename(argv[0]) and alive(p.name):
                 found.append(int(p.name))
-        return found
+        # an op child looks like its shim until it ends
+        return [p for p in found if parent_of(p) not in found]
 
     def cleanup(self):
         """Ends everything that was started below this daemon and removes its folders."""
@@ -229,6 +230,13 @@ class Daemon:
             for m in reversed(mounts):
                 subprocess.run(["umount", "-l", m], stderr=subprocess.DEVNULL)
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def parent_of(pid):
+    try:
+        return int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def children_of(pid):
