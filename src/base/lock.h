@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Mutexes with a rank. The table below is every lock of the daemon, with what it guards; a thread takes locks in
- * rising rank only, and none is held across RPC, mount, fsync (the database's own excepted) or exec, except the
- * container operation lock, made for that. Builds with LIGHTER_DEBUG_LOCKS keep a stack per thread and assert.
+ * rising rank only, and none is held across RPC, mount, fsync (the database's own excepted) or exec. (That one thing at a
+ * time happens to a container is no lock but a queue of operations, runtime/ops.c: nobody waits in a thread.) Builds with LIGHTER_DEBUG_LOCKS keep a stack per thread and assert.
  */
 #pragma once
 
@@ -11,7 +11,6 @@
 
 /*      name              rank  what it guards */
 #define LOCK_TABLE(X)                                                                              \
-        X(LOCK_CONTAINER_OP, 1, "one create, start or delete of a container at a time")            \
         X(LOCK_INGEST, 10, "the table of open ingest writers")                                     \
         X(LOCK_BLOB, 15, "removal and commit of one blob")                                         \
         X(LOCK_SNAPSHOT, 20, "a snapshotter's folder against removal")                             \

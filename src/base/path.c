@@ -217,7 +217,8 @@ char *path_join(Arena *a, const char *dir, const char *name)
         return arena_printf(a, "%s/%s", dir, name);
 }
 
-static char self_dir[PATH_MAX];
+static char self_dir[PATH_MAX], libexec_dir[PATH_MAX + 32];
+static pthread_once_t self_once = PTHREAD_ONCE_INIT;
 
 static void find_self_dir(void)
 {
@@ -230,14 +231,21 @@ static void find_self_dir(void)
                 slash[slash == self_dir] = 0;
         else
                 strcpy(self_dir, "/");
+        snprintf(libexec_dir, sizeof(libexec_dir), "%s/../libexec/lighter", self_dir);
 }
 
 const char *path_self_dir(void)
 {
-        static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-        pthread_once(&once, find_self_dir);
+        pthread_once(&self_once, find_self_dir);
         return self_dir;
+}
+
+const char *const *path_helper_dirs(void)
+{
+        static const char *const dirs[] = {self_dir, libexec_dir, "/usr/libexec/lighter", NULL};
+
+        pthread_once(&self_once, find_self_dir);
+        return dirs;
 }
 
 char *path_absolute(Arena *a, const char *path)

@@ -27,7 +27,10 @@ int path_sync_dir(int dirfd, const char *path, Err *err);
 
 /* "a/b" from parts; no cleaning. */
 char *path_join(Arena *a, const char *dir, const char *name);
-/* The folder of the running executable, "/usr/libexec/lighter"; cached, never NULL. */
+/* The folder of the running executable, "/usr/bin"; cached, never NULL. */
 const char *path_self_dir(void);
+/* Where programs of ours lie that others of ours start, in order: beside the running one (a build folder), in
+ * ../libexec/lighter as seen from it, in /usr/libexec/lighter. NULL-terminated, cached. */
+const char *const *path_helper_dirs(void);
 /* Makes a relative path absolute with the working directory; cleans nothing else. */
 char *path_absolute(Arena *a, const char *path);

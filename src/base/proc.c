@@ -45,6 +45,19 @@ enum { BORROW = CLONE_VM, STACK_MAP = MAP_PRIVATE };
 
 extern char **environ;
 
+/* AddressSanitizer marks the frames of a child that never returned from exec, and the next stack may lie there. */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+static void forget_poison(char *stack)
+{
+        __asan_unpoison_memory_region(stack, STACK_BYTES);
+}
+#else
+static void forget_poison(char *stack)
+{
+}
+#endif
+
 typedef struct Start {
         const ProcSpec *spec;
         int null_fd;
@@ -165,6 +178,7 @@ int proc_spawn(const ProcSpec *spec, Proc *ret, Err *err)
         saved = errno;
         pthread_sigmask(SIG_SETMASK, &old, NULL);
         s = *shared;
+        forget_poison(stack);
         ASAN_UNPOISON_MEMORY_REGION(stack, STACK_BYTES);
         munmap(stack, STACK_BYTES);
 

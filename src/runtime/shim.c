@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Running a shim's binary. `start` answers within seconds and leaves a daemon of its own behind; `delete` cleans up
- * after one that died.
+ * Running a shim's binary. `start` answers within seconds and leaves a daemon of its own behind;
+ * `delete` cleans up after one that died.
  *
- * What `start` gets on stdin depends on its age: since containerd 2.3 it is BootstrapParams, before that the
- * options alone, and either kind misreads the other's. So we know ours by name, containerd's two oldest by name as
- * containerd does, and ask any other binary once with -v, which prints the version of the shim library it was built
- * on: below 2.3 it gets the options alone. Whoever says nothing that we can read gets BootstrapParams.
+ * What `start` gets on stdin depends on its age: since containerd 2.3 it is BootstrapParams, before
+ * that the options alone, and either kind misreads the other's. So we know ours by name,
+ * containerd's two oldest by name as containerd does, and ask any other binary once with -v, which
+ * prints the version of the shim library it was built on: below 2.3 it gets the options alone.
+ * Whoever says nothing that we can read gets BootstrapParams.
  */
 #include "runtime/shim.h"
 
@@ -26,8 +27,7 @@
 #include "rpc/message.h"
 #include "runtime/runtime_priv.h"
 
-#define OUR_SHIM    "containerd-shim-lighter-v2"
-#define HELPER_DIR  "/usr/libexec/lighter"
+#define OUR_SHIM "containerd-shim-lighter-v2"
 
 enum { OUTPUT_MAX = 64 * 1024, VERSION_MS = 2000, OUTPUT_SHOWN = 600 };
 
@@ -66,24 +66,29 @@ int shim_resolve_in(const char *const *folders, const char *runtime, char **ret,
                 struct stat st;
 
                 if (stat(runtime, &st) < 0)
-                        return err_set(err, UNKNOWN, "invalid custom binary path: stat %s: %s", runtime,
-                                       errno == ENOENT ? "no such file or directory" : strerror(errno));
+                        return err_set(
+                                err, UNKNOWN, "invalid custom binary path: stat %s: %s", runtime,
+                                errno == ENOENT ? "no such file or directory" : strerror(errno));
                 *ret = mem_strdup(runtime);
                 return 0;
         }
         name = binary_name(runtime);
         if (!name)
-                return err_set(err, UNKNOWN,
-                               "invalid runtime name %s, correct runtime name should be either format like "
-                               "`io.containerd.runc.v2` or a full path to the binary",
-                               runtime);
+                return err_set(
+                        err, UNKNOWN,
+                        "invalid runtime name %s, correct runtime name should be either format like "
+                        "`io.containerd.runc.v2` or a full path to the binary",
+                        runtime);
 
         for (size_t i = 0; folders[i]; i++) {
-                /* Beside a lighterd in /usr/bin lies somebody else's containerd-shim-runc-v2: ours goes first. */
-                const char *names[] = {str_eq(name, "containerd-shim-runc-v2") ? OUR_SHIM : name, name};
+                /* Beside a lighterd in /usr/bin lies somebody else's containerd-shim-runc-v2: ours
+                 * goes first. */
+                const char *names[] = {str_eq(name, "containerd-shim-runc-v2") ? OUR_SHIM : name,
+                                       name};
 
                 for (size_t k = 0; k < ARRAY_LEN(names); k++) {
-                        char *path CLEANUP(cleanup_free) = mem_printf("%s/%s", folders[i], names[k]);
+                        char *path CLEANUP(cleanup_free) =
+                                mem_printf("%s/%s", folders[i], names[k]);
 
                         if (is_program(path)) {
                                 *ret = TAKE(path);
@@ -93,7 +98,8 @@ int shim_resolve_in(const char *const *folders, const char *runtime, char **ret,
         }
         found = proc_find(name);
         if (!found)
-                return err_set(err, UNKNOWN, "runtime \"%s\" binary not installed \"%s\": file does not exist",
+                return err_set(err, UNKNOWN,
+                               "runtime \"%s\" binary not installed \"%s\": file does not exist",
                                runtime, name);
         *ret = found;
         return 0;
@@ -101,9 +107,7 @@ int shim_resolve_in(const char *const *folders, const char *runtime, char **ret,
 
 int shim_resolve(const char *runtime, char **ret, Err *err)
 {
-        const char *const folders[] = {path_self_dir(), HELPER_DIR, NULL};
-
-        return shim_resolve_in(folders, runtime, ret, err);
+        return shim_resolve_in(path_helper_dirs(), runtime, ret, err);
 }
 
 int shim_is_legacy_version(const char *text)
@@ -115,7 +119,8 @@ int shim_is_legacy_version(const char *text)
                 return 0;
         at += strlen("Version:");
         at += strspn(at, " \tv");
-        return sscanf(at, "%3u.%3u", &major, &minor) == 2 && (major < 2 || (major == 2 && minor < 3));
+        return sscanf(at, "%3u.%3u", &major, &minor) == 2 &&
+               (major < 2 || (major == 2 && minor < 3));
 }
 
 /* Asks each binary once per content: the key holds what changes when it is replaced. */
@@ -123,14 +128,16 @@ static int is_legacy(Runtime *rt, const char *binary)
 {
         static char yes[] = "legacy", no[] = "current";
         const char *argv[] = {binary, "-v", NULL};
-        ProcSpec spec = {.path = binary, .argv = argv, .envp = (const char *const *)rt->env, .new_group = 1};
+        ProcSpec spec = {
+                .path = binary, .argv = argv, .envp = (const char *const *)rt->env, .new_group = 1};
         char *key CLEANUP(cleanup_free) = NULL, *out CLEANUP(cleanup_free) = NULL;
         struct stat st = {};
         Err ignored = {};
         char *known;
         int status;
 
-        if (strstr(base_name(binary), "shim-runc-v1") || strstr(base_name(binary), "shim-runhcs-v1"))
+        if (strstr(base_name(binary), "shim-runc-v1") ||
+            strstr(base_name(binary), "shim-runhcs-v1"))
                 return 1;
         if (str_eq(base_name(binary), OUR_SHIM) || stat(binary, &st) < 0)
                 return 0;
@@ -144,7 +151,8 @@ static int is_legacy(Runtime *rt, const char *binary)
                 return known == yes;
 
         known = no;
-        if (proc_run(&spec, NULL, 0, 0, OUTPUT_MAX, VERSION_MS, &status, &out, NULL, &ignored) == 0 &&
+        if (proc_run(&spec, NULL, 0, 0, OUTPUT_MAX, VERSION_MS, &status, &out, NULL, &ignored) ==
+                    0 &&
             shim_is_legacy_version(out))
                 known = yes;
         lock_take(&rt->probe_lock);
@@ -159,8 +167,8 @@ typedef struct Command {
         ProcSpec spec;
 } Command;
 
-static void command(Command *c, Arena *a, Runtime *rt, const char *binary, const char *bundle, const char *ns,
-                    const char *id, const char *action)
+static void command(Command *c, Arena *a, Runtime *rt, const char *binary, const char *bundle,
+                    const char *ns, const char *id, const char *action)
 {
         size_t n = 0, n_env = 0;
         const char **env;
@@ -231,13 +239,15 @@ int shim_start(Runtime *rt, const char *binary, const char *bundle, const char *
         command(&c, a, rt, binary, bundle, ns, id, "start");
         input = is_legacy(rt, binary) ? bootstrap_input_pack_legacy(a, &in, &n_input)
                                       : bootstrap_input_pack(a, &in, &n_input);
-        r = proc_run(&c.spec, input, n_input, 1, OUTPUT_MAX, LIMIT_SHIM_START_MS, &status, &out, &n_out, err);
+        r = proc_run(&c.spec, input, n_input, 1, OUTPUT_MAX, LIMIT_SHIM_START_MS, &status, &out,
+                     &n_out, err);
         if (r < 0)
                 return err_wrap(err, "start failed");
         if (status != 0) {
                 while (n_out > 0 && strchr(" \t\r\n", out[n_out - 1]))
                         n_out--;
-                return err_set(err, UNKNOWN, "start failed: %.*s: %s", (int)MIN(n_out, (size_t)OUTPUT_SHOWN), out,
+                return err_set(err, UNKNOWN, "start failed: %.*s: %s",
+                               (int)MIN(n_out, (size_t)OUTPUT_SHOWN), out,
                                status_text(status, text));
         }
         r = bootstrap_parse(a, out, n_out, ret, err);
@@ -274,7 +284,8 @@ int shim_delete(Runtime *rt, const char *binary, const char *bundle, const char 
         arena_init(&a, LIMIT_PB_ARENA_BASE);
         command(&c, &a, rt, binary, bundle, ns, id, "delete");
         c.spec.keep_stderr = 1; /* its warnings go where ours go */
-        r = proc_run(&c.spec, NULL, 0, 0, OUTPUT_MAX, LIMIT_SHIM_CLEANUP_MS, &status, &out, &n_out, err);
+        r = proc_run(&c.spec, NULL, 0, 0, OUTPUT_MAX, LIMIT_SHIM_CLEANUP_MS, &status, &out, &n_out,
+                     err);
         if (r < 0)
                 return r;
         if (status != 0)

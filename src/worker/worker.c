@@ -22,8 +22,6 @@
 #include "base/path.h"
 #include "base/proc.h"
 
-#define LIBEXEC "/usr/libexec/lighter"
-
 enum { SLICE_MS = 100, EXIT_MS = 2000, STDERR_TAIL = 400 };
 
 struct Worker {
@@ -42,15 +40,13 @@ static char *find_program(const WorkerOptions *o, Err *err)
 
         if (o->path)
                 return mem_strdup(o->path);
-        path = mem_printf("%s/%s", path_self_dir(), o->name);
-        if (access(path, X_OK) == 0)
-                return path;
-        free(path);
-        path = mem_printf(LIBEXEC "/%s", o->name);
-        if (access(path, X_OK) == 0)
-                return path;
-        free(path);
-        err_set(err, NOT_FOUND, "%s is neither in %s nor in " LIBEXEC ": not found", o->name,
+        for (const char *const *dir = path_helper_dirs(); *dir; dir++) {
+                path = mem_printf("%s/%s", *dir, o->name);
+                if (access(path, X_OK) == 0)
+                        return path;
+                free(path);
+        }
+        err_set(err, NOT_FOUND, "%s is neither in %s nor in /usr/libexec/lighter: not found", o->name,
                 path_self_dir());
         return NULL;
 }
