@@ -490,6 +490,35 @@ def test_orderly_stop_leaves_containers_running(daemon, rootfs, box):
     assert b.state().pid == pid
 
 
+def test_orderly_stop_with_calls_in_flight(daemon, rootfs, box):
+    """Waits without an end, questions to a shim that has stopped, a subscriber, tasks being created."""
+    b, other = box(daemon, rootfs, "c1"), box(daemon, rootfs, "c2")
+    pid = b.run()
+    shim = daemon.shims()[0]
+    stub = lighter.stubs("containerd/services/tasks/v1/tasks").TasksStub(b.c.channel)
+    metadata = b.c.metadata
+    calls = [stub.Wait.future(tasks_pb.WaitRequest(container_id="c1"), metadata=metadata) for _ in range(50)]
+    os.kill(shim, signal.SIGSTOP)
+    try:
+        calls += [stub.Kill.future(tasks_pb.KillRequest(container_id="c1"), metadata=metadata) for _ in range(30)]
+        calls += [stub.Delete.future(tasks_pb.DeleteTaskRequest(container_id="c1"), metadata=metadata) for _ in range(3)]
+        calls += [stub.List.future(tasks_pb.ListTasksRequest(), metadata=metadata) for _ in range(3)]
+        calls += [stub.Create.future(tasks_pb.CreateTaskRequest(container_id="c2"), metadata=metadata)]
+        events = b.c.events.Subscribe(events_pb.SubscribeRequest())
+        time.sleep(0.05)
+        assert daemon.stop() == 0
+    finally:
+        os.kill(shim, signal.SIGCONT)
+    for c in calls:
+        with contextlib.suppress(grpc.RpcError):
+            c.result(timeout=10)
+    with pytest.raises(grpc.RpcError):
+        next(events)
+    assert alive(pid)
+    daemon.start()
+    eventually("all settled", lambda: other.end() or True)
+
+
 def test_what_ended_while_the_daemon_was_away_is_gone(daemon, rootfs, box):
     b = box(daemon, rootfs, "c1")
     pid = b.run()

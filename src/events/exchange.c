@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One lock, a list of subscribers, a queue of shared encoded envelopes for each. A publisher takes the lock, stamps
- * the time, asks each subscriber's filters and appends; so every subscriber sees the same order, and times rise. The
- * envelope is encoded when the first subscriber wants it, which is never on a daemon that nobody watches.
+ * One lock, a list of subscribers, a queue of shared encoded envelopes for each. A publisher takes
+ * the lock, stamps the time, asks each subscriber's filters and appends; so every subscriber sees
+ * the same order, and times rise. The envelope is encoded when the first subscriber wants it, which
+ * is never on a daemon that nobody watches.
  *
- * A queue is bounded in bytes. The event that does not fit ends the subscription: its queue is thrown away at once
- * (memory is the point), and the subscriber hears RESOURCE_EXHAUSTED from its next read. An empty queue takes any
- * event, so that one large event alone drops nobody.
+ * A queue is bounded in bytes. The event that does not fit ends the subscription: its queue is
+ * thrown away at once (memory is the point), and the subscriber hears RESOURCE_EXHAUSTED from its
+ * next read. An empty queue takes any event, so that one large event alone drops nobody.
  */
 #include "events/exchange.h"
 #include "base/clock.h"
@@ -127,7 +128,7 @@ static void deliver(Exchange *ex, EventView *v, const Time *at)
                 LOCKED(&ex->lock);
                 Time when = at ? *at : time_now();
 
-                LIST_FOREACH(sub, &ex->subs, Subscription, node) {
+                LIST_FOREACH (sub, &ex->subs, Subscription, node) {
                         if (sub->dropped || !filter_match(sub->filter, view_field, v))
                                 continue;
                         if (!e)
@@ -146,10 +147,13 @@ int exchange_check_topic(const char *topic, Err *err)
 
         if (topic[0] != '/')
                 return err_set(err, INVALID_ARGUMENT,
-                               "envelope topic \"%s\": must start with '/': invalid argument", topic);
+                               "envelope topic \"%s\": must start with '/': invalid argument",
+                               topic);
         if (!topic[1])
-                return err_set(err, INVALID_ARGUMENT,
-                               "envelope topic \"%s\": must have at least one component: invalid argument", topic);
+                return err_set(
+                        err, INVALID_ARGUMENT,
+                        "envelope topic \"%s\": must have at least one component: invalid argument",
+                        topic);
         for (p = topic + 1; p; p = *end ? end + 1 : NULL) {
                 size_t len;
 
@@ -159,14 +163,16 @@ int exchange_check_topic(const char *topic, Err *err)
                 memcpy(part, p, MIN(len, sizeof(part) - 1));
                 part[MIN(len, sizeof(part) - 1)] = '\0';
                 if (identifier_check("identifier", part, err) < 0)
-                        return err_wrap(err, "envelope topic \"%s\": failed validation on component \"%.*s\"",
-                                        topic, (int)MIN(len, (size_t)LIMIT_IDENTIFIER + 1), p);
+                        return err_wrap(
+                                err,
+                                "envelope topic \"%s\": failed validation on component \"%.*s\"",
+                                topic, (int)MIN(len, (size_t)LIMIT_IDENTIFIER + 1), p);
         }
         return 0;
 }
 
-int exchange_publish(Exchange *ex, const char *ns, const char *topic, const char *type_url, const void *value,
-                     size_t n, Err *err)
+int exchange_publish(Exchange *ex, const char *ns, const char *topic, const char *type_url,
+                     const void *value, size_t n, Err *err)
 {
         EventView v = {.ns = ns, .topic = topic, .type_url = type_url, .value = value, .n = n};
         int r;
@@ -181,7 +187,8 @@ int exchange_publish(Exchange *ex, const char *ns, const char *topic, const char
         return 0;
 }
 
-int exchange_publish_message(Exchange *ex, const char *ns, const char *topic, const void *event, Err *err)
+int exchange_publish_message(Exchange *ex, const char *ns, const char *topic, const void *event,
+                             Err *err)
 {
         const ProtobufCMessage *m = event;
         size_t n = protobuf_c_message_get_packed_size(m);
@@ -217,13 +224,14 @@ int exchange_forward(Exchange *ex, const Types__Envelope *envelope, Err *err)
         if (r < 0)
                 return r;
         if (at.sec == TIME_YEAR1.sec && at.nsec == 0)
-                return err_set(err, INVALID_ARGUMENT, "timestamp must be set on forwarded event: invalid argument");
+                return err_set(err, INVALID_ARGUMENT,
+                               "timestamp must be set on forwarded event: invalid argument");
         deliver(ex, &v, &at);
         return 0;
 }
 
-int exchange_subscribe(Exchange *ex, const char *const *filters, size_t n_filters, SubscriptionWakeFn wake,
-                       void *ctx, Subscription **ret, Err *err)
+int exchange_subscribe(Exchange *ex, const char *const *filters, size_t n_filters,
+                       SubscriptionWakeFn wake, void *ctx, Subscription **ret, Err *err)
 {
         Filter *filter CLEANUP(filter_freep) = NULL;
         Subscription *sub;
@@ -242,8 +250,8 @@ int exchange_subscribe(Exchange *ex, const char *const *filters, size_t n_filter
         if (ex->n_subs >= LIMIT_SUBSCRIBERS) {
                 lock_drop(&ex->lock);
                 subscription_close(sub);
-                return err_set(err, RESOURCE_EXHAUSTED, "more than %d subscribers: resource exhausted",
-                               LIMIT_SUBSCRIBERS);
+                return err_set(err, RESOURCE_EXHAUSTED,
+                               "more than %d subscribers: resource exhausted", LIMIT_SUBSCRIBERS);
         }
         list_append(&ex->subs, &sub->node);
         ex->n_subs++;
@@ -257,10 +265,11 @@ int subscription_next(Subscription *sub, EventBytes **ret, Err *err)
         LOCKED(&sub->ex->lock);
 
         if (sub->dropped)
-                return err_set(err, RESOURCE_EXHAUSTED,
-                               "subscriber is too slow: more than %d bytes of events were waiting for it; "
-                               "subscribe again: resource exhausted",
-                               LIMIT_SUBSCRIBER_QUEUE);
+                return err_set(
+                        err, RESOURCE_EXHAUSTED,
+                        "subscriber is too slow: more than %d bytes of events were waiting for it; "
+                        "subscribe again: resource exhausted",
+                        LIMIT_SUBSCRIBER_QUEUE);
         if (sub->head == sub->queue.n)
                 return 0;
         *ret = sub->queue.v[sub->head++];

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The exchange: events go in by publish or forward and out to every subscriber whose filters match, in one order for
- * all of them. An event is encoded once, as containerd.types.Envelope; subscribers share the bytes.
+ * The exchange: events go in by publish or forward and out to every subscriber whose filters match,
+ * in one order for all of them. An event is encoded once, as containerd.types.Envelope; subscribers
+ * share the bytes.
  *
- * Any thread may call anything here. Nothing blocks: a subscriber that does not keep up is dropped and told so, and
- * the publisher never waits for it. Publishing is a plain function of memory; it fails only for an event that is not
- * well-formed.
+ * Any thread may call anything here. Nothing blocks: a subscriber that does not keep up is dropped
+ * and told so, and the publisher never waits for it. Publishing is a plain function of memory; it
+ * fails only for an event that is not well-formed.
  */
 #pragma once
 
@@ -26,29 +27,31 @@ typedef struct EventBytes {
 Exchange *exchange_new(void);
 Exchange *exchange_free(Exchange *ex); /* every subscription is closed; returns NULL */
 
-/* Stamps the time. type_url names the event's type ("containerd.events.TaskExit"); the n bytes of value are carried
- * verbatim. NULL: an envelope without an event. INVALID_ARGUMENT for a bad topic or namespace. */
-int exchange_publish(Exchange *ex, const char *ns, const char *topic, const char *type_url, const void *value,
-                     size_t n, Err *err);
+/* Stamps the time. type_url names the event's type ("containerd.events.TaskExit"); the n bytes of
+ * value are carried verbatim. NULL: an envelope without an event. INVALID_ARGUMENT for a bad topic
+ * or namespace. */
+int exchange_publish(Exchange *ex, const char *ns, const char *topic, const char *type_url,
+                     const void *value, size_t n, Err *err);
 /* The same for a message of ours; its descriptor gives the type. */
-int exchange_publish_message(Exchange *ex, const char *ns, const char *topic, const void *event, Err *err);
-/* An envelope that somebody else made, taken as it is. INVALID_ARGUMENT when it is absent, its namespace or topic
- * is illegal or its timestamp is year 1. */
+int exchange_publish_message(Exchange *ex, const char *ns, const char *topic, const void *event,
+                             Err *err);
+/* An envelope that somebody else made, taken as it is. INVALID_ARGUMENT when it is absent, its
+ * namespace or topic is illegal or its timestamp is year 1. */
 int exchange_forward(Exchange *ex, const Types__Envelope *envelope, Err *err);
 /* What publish checks, for those who publish after a commit and must not fail then. */
 int exchange_check_topic(const char *topic, Err *err);
 
-/* Runs with the exchange's lock (LOCK_EVENTS) held, on the publisher's thread: only wakes somebody up. Never after
- * subscription_close() has returned. */
+/* Runs with the exchange's lock (LOCK_EVENTS) held, on the publisher's thread: only wakes somebody
+ * up. Never after subscription_close() has returned. */
 typedef void (*SubscriptionWakeFn)(void *ctx);
 
-/* Events from now on that match any of the filters; none means all. wake is called when the queue was empty and is
- * not any more, and when the subscriber is dropped. INVALID_ARGUMENT for a filter that does not parse,
- * RESOURCE_EXHAUSTED past LIMIT_SUBSCRIBERS. */
-int exchange_subscribe(Exchange *ex, const char *const *filters, size_t n_filters, SubscriptionWakeFn wake,
-                       void *ctx, Subscription **ret, Err *err);
-/* The next event: 1 with a reference in *ret, 0 when there is none yet, -RESOURCE_EXHAUSTED once the subscriber was
- * too slow and what was queued for it has been thrown away. */
+/* Events from now on that match any of the filters; none means all. wake is called when the queue
+ * was empty and is not any more, and when the subscriber is dropped. INVALID_ARGUMENT for a filter
+ * that does not parse, RESOURCE_EXHAUSTED past LIMIT_SUBSCRIBERS. */
+int exchange_subscribe(Exchange *ex, const char *const *filters, size_t n_filters,
+                       SubscriptionWakeFn wake, void *ctx, Subscription **ret, Err *err);
+/* The next event: 1 with a reference in *ret, 0 when there is none yet, -RESOURCE_EXHAUSTED once
+ * the subscriber was too slow and what was queued for it has been thrown away. */
 int subscription_next(Subscription *sub, EventBytes **ret, Err *err);
 Subscription *subscription_close(Subscription *sub); /* takes NULL; returns NULL */
 

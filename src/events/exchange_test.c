@@ -78,7 +78,8 @@ TEST(event_may_be_absent)
         Types__Envelope envelope = TYPES__ENVELOPE__INIT;
         Arena a CLEANUP(arena_done);
         Exchange *ex = exchange_new();
-        Subscription *sub = subscribe(ex, "topic==\"/a\""), *by_event = subscribe(ex, "event.id==x");
+        Subscription *sub = subscribe(ex, "topic==\"/a\""),
+                     *by_event = subscribe(ex, "event.id==x");
         Types__Envelope *e;
         Err err = {};
 
@@ -111,11 +112,14 @@ TEST(topics_are_checked)
         Err err = {};
 
         for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-                CHECK(exchange_publish(ex, "default", bad[i].topic, "x", "", 0, &err) == -INVALID_ARGUMENT);
+                CHECK(exchange_publish(ex, "default", bad[i].topic, "x", "", 0, &err) ==
+                      -INVALID_ARGUMENT);
                 CHECK_STR(err.msg, bad[i].error);
         }
         CHECK(exchange_publish(ex, "default", "/a//b", "x", "", 0, &err) == -INVALID_ARGUMENT);
-        CHECK(str_starts(err.msg, "envelope topic \"/a//b\": failed validation on component \"\": identifier"));
+        CHECK(str_starts(
+                err.msg,
+                "envelope topic \"/a//b\": failed validation on component \"\": identifier"));
         CHECK(exchange_publish(ex, "default", "/a/../b", "x", "", 0, &err) == -INVALID_ARGUMENT);
         CHECK(exchange_publish(ex, "default", "/a/", "x", "", 0, &err) == -INVALID_ARGUMENT);
         CHECK(exchange_publish(ex, "", "/a", "x", "", 0, &err) == -INVALID_ARGUMENT);
@@ -238,7 +242,8 @@ TEST(filters_of_one_subscriber_are_ored)
                 n++;
         CHECK_INT(n, 2);
         subscription_close(sub);
-        CHECK(exchange_subscribe(ex, (const char *[]){"==="}, 1, woken, NULL, &sub, &err) == -INVALID_ARGUMENT);
+        CHECK(exchange_subscribe(ex, (const char *[]){"==="}, 1, woken, NULL, &sub, &err) ==
+              -INVALID_ARGUMENT);
         exchange_free(ex);
 }
 
@@ -250,7 +255,8 @@ TEST(undecodable_event_has_no_fields)
         Err err = {};
 
         arena_init(&a, SIZE_MAX);
-        CHECK(exchange_publish(ex, "default", "/a", "containerd.events.ContainerCreate", "\xff\xff\xff", 3, &err) == 0);
+        CHECK(exchange_publish(ex, "default", "/a", "containerd.events.ContainerCreate",
+                               "\xff\xff\xff", 3, &err) == 0);
         CHECK(!next(sub, &a));
         CHECK(next(all, &a)); /* and is carried verbatim */
         subscription_close(sub);

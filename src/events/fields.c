@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fields of events by path, read off the descriptors of the event types we know: strings, bools, maps named
- * "labels" (whose key may hold dots: the rest of the path is the key) and messages of ours inside messages.
- * Numbers, times, lists and Any have no paths.
+ * Fields of events by path, read off the descriptors of the event types we know: strings, bools,
+ * maps named "labels" (whose key may hold dots: the rest of the path is the key) and messages of
+ * ours inside messages. Numbers, times, lists and Any have no paths.
  *
  * An event is decoded at most once, and only when some filter asks for one of its fields.
  */
@@ -14,32 +14,19 @@
 #include "api/containerd/services/images/v1/images.pb-c.h"
 
 static const ProtobufCMessageDescriptor *const types[] = {
-        &events__container_create__descriptor,
-        &events__container_delete__descriptor,
-        &events__container_update__descriptor,
-        &events__content_create__descriptor,
-        &events__content_delete__descriptor,
-        &events__namespace_create__descriptor,
-        &events__namespace_delete__descriptor,
-        &events__namespace_update__descriptor,
-        &events__sandbox_create__descriptor,
-        &events__sandbox_exit__descriptor,
-        &events__sandbox_start__descriptor,
-        &events__snapshot_commit__descriptor,
-        &events__snapshot_prepare__descriptor,
-        &events__snapshot_remove__descriptor,
-        &events__task_checkpointed__descriptor,
-        &events__task_create__descriptor,
-        &events__task_delete__descriptor,
-        &events__task_exec_added__descriptor,
-        &events__task_exec_started__descriptor,
-        &events__task_exit__descriptor,
-        &events__task_oom__descriptor,
-        &events__task_paused__descriptor,
-        &events__task_resumed__descriptor,
-        &events__task_start__descriptor,
-        &images__image_create__descriptor,
-        &images__image_delete__descriptor,
+        &events__container_create__descriptor,  &events__container_delete__descriptor,
+        &events__container_update__descriptor,  &events__content_create__descriptor,
+        &events__content_delete__descriptor,    &events__namespace_create__descriptor,
+        &events__namespace_delete__descriptor,  &events__namespace_update__descriptor,
+        &events__sandbox_create__descriptor,    &events__sandbox_exit__descriptor,
+        &events__sandbox_start__descriptor,     &events__snapshot_commit__descriptor,
+        &events__snapshot_prepare__descriptor,  &events__snapshot_remove__descriptor,
+        &events__task_checkpointed__descriptor, &events__task_create__descriptor,
+        &events__task_delete__descriptor,       &events__task_exec_added__descriptor,
+        &events__task_exec_started__descriptor, &events__task_exit__descriptor,
+        &events__task_oom__descriptor,          &events__task_paused__descriptor,
+        &events__task_resumed__descriptor,      &events__task_start__descriptor,
+        &images__image_create__descriptor,      &images__image_delete__descriptor,
         &images__image_update__descriptor,
 };
 
@@ -77,24 +64,27 @@ static const ProtobufCMessage *decoded(EventView *v)
         return v->message;
 }
 
-static const char *label(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const char *const *path,
-                         size_t n)
+static const char *label(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f,
+                         const char *const *path, size_t n)
 {
         const char *base = (const char *)m;
         size_t count = *(const size_t *)(const void *)(base + f->quantifier_offset);
-        ProtobufCMessage *const *entries = *(ProtobufCMessage *const *const *)(const void *)(base + f->offset);
+        ProtobufCMessage *const *entries =
+                *(ProtobufCMessage *const *const *)(const void *)(base + f->offset);
         const ProtobufCMessageDescriptor *desc = f->descriptor;
         const ProtobufCFieldDescriptor *key = protobuf_c_message_descriptor_get_field(desc, 1);
         const ProtobufCFieldDescriptor *value = protobuf_c_message_descriptor_get_field(desc, 2);
         const char *found = NULL;
 
-        if (!key || !value || key->type != PROTOBUF_C_TYPE_STRING || value->type != PROTOBUF_C_TYPE_STRING)
+        if (!key || !value || key->type != PROTOBUF_C_TYPE_STRING ||
+            value->type != PROTOBUF_C_TYPE_STRING)
                 return NULL;
         for (size_t i = 0; i < count; i++) {
                 const char *entry = (const char *)entries[i];
                 const char *k = *(const char *const *)(const void *)(entry + key->offset);
 
-                if (filter_path_is(path, n, 0, k)) /* the last of two wins, as in any map on the wire */
+                if (filter_path_is(path, n, 0,
+                                   k)) /* the last of two wins, as in any map on the wire */
                         found = *(const char *const *)(const void *)(entry + value->offset);
         }
         return found;
@@ -111,7 +101,8 @@ static const char *field(const ProtobufCMessage *m, const char *const *path, siz
                         return NULL;
                 at = (const char *)m + f->offset;
                 if (f->label == PROTOBUF_C_LABEL_REPEATED)
-                        return str_eq(f->name, "labels") && f->type == PROTOBUF_C_TYPE_MESSAGE && n > 1
+                        return str_eq(f->name, "labels") && f->type == PROTOBUF_C_TYPE_MESSAGE &&
+                                               n > 1
                                        ? label(m, f, path + 1, n - 1)
                                        : NULL;
                 if (f->type == PROTOBUF_C_TYPE_STRING && n == 1) {
@@ -123,7 +114,8 @@ static const char *field(const ProtobufCMessage *m, const char *const *path, siz
                         return *(const protobuf_c_boolean *)at ? "true" : "false";
                 if (f->type != PROTOBUF_C_TYPE_MESSAGE)
                         return NULL;
-                if (!str_starts(((const ProtobufCMessageDescriptor *)f->descriptor)->name, "containerd."))
+                if (!str_starts(((const ProtobufCMessageDescriptor *)f->descriptor)->name,
+                                "containerd."))
                         return NULL;
                 m = *(const ProtobufCMessage *const *)at;
                 path++;

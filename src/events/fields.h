@@ -18,5 +18,6 @@ typedef struct EventView {
 void event_view_done(EventView *v);
 /* NULL when the path names nothing, or an empty string outside a map. */
 const char *event_view_field(EventView *v, const char *const *path, size_t n);
-/* The descriptor for a type_url, with or without a "host/" before the name; NULL for types we do not know. */
+/* The descriptor for a type_url, with or without a "host/" before the name; NULL for types we do
+ * not know. */
 const ProtobufCMessageDescriptor *event_type_find(const char *type_url);

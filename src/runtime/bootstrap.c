@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Three generations of shims. 2.3 and later read BootstrapParams and print an encoded BootstrapResult; 2.0 to 2.2 read
- * their options as an Any and print JSON; older ones read the same and print an address, which implies version 2. What
- * comes back is a stranger's output: each way is tried in turn and the outcome is checked once, at the end.
+ * Three generations of shims. 2.3 and later read BootstrapParams and print an encoded
+ * BootstrapResult; 2.0 to 2.2 read their options as an Any and print JSON; older ones read the same
+ * and print an address, which implies version 2. What comes back is a stranger's output: each way
+ * is tried in turn and the outcome is checked once, at the end.
  */
 #include "runtime/bootstrap.h"
 
@@ -58,7 +59,8 @@ void *bootstrap_input_pack(Arena *a, const BootstrapInput *in, size_t *ret_n)
                 p.extensions = extensions;
         }
         if (in->socket_dir) {
-                p.socket_dir_presence_case = BOOTSTRAP__BOOTSTRAP_PARAMS__SOCKET_DIR_PRESENCE_SOCKET_DIR;
+                p.socket_dir_presence_case =
+                        BOOTSTRAP__BOOTSTRAP_PARAMS__SOCKET_DIR_PRESENCE_SOCKET_DIR;
                 p.socket_dir = in->socket_dir;
         }
         return message_pack(a, &p, ret_n);
@@ -67,21 +69,25 @@ void *bootstrap_input_pack(Arena *a, const BootstrapInput *in, size_t *ret_n)
 void *bootstrap_input_pack_legacy(Arena *a, const BootstrapInput *in, size_t *ret_n)
 {
         *ret_n = 0;
-        return in->options && in->options->value.len > 0 ? message_pack(a, in->options, ret_n) : NULL;
+        return in->options && in->options->value.len > 0 ? message_pack(a, in->options, ret_n)
+                                                         : NULL;
 }
 
-static int check(Arena *a, int64_t version, const char *protocol, const char *address, Bootstrap *ret, Err *err)
+static int check(Arena *a, int64_t version, const char *protocol, const char *address,
+                 Bootstrap *ret, Err *err)
 {
         const char *path = str_starts(address, "unix://") ? address + strlen("unix://") : address;
 
         if (version != 2 && version != 3)
-                return err_set(err, UNIMPLEMENTED, "unsupported shim version (%lld): not implemented",
+                return err_set(err, UNIMPLEMENTED,
+                               "unsupported shim version (%lld): not implemented",
                                (long long)version);
         if (!str_eq(protocol, "ttrpc"))
                 return err_set(err, str_empty(protocol) ? UNKNOWN : UNIMPLEMENTED,
                                "unexpected protocol: \"%.*s\"", SHOWN, protocol);
         if (path[0] != '/' || strlen(path) > LIMIT_SOCKET_PATH)
-                return err_set(err, UNKNOWN, "no address of a unix socket: \"%.*s\"", SHOWN, address);
+                return err_set(err, UNKNOWN, "no address of a unix socket: \"%.*s\"", SHOWN,
+                               address);
         ret->version = (int)version;
         ret->address = arena_strdup(a, address);
         return 0;
@@ -97,14 +103,15 @@ static const char *trimmed(Arena *a, const char *bytes, size_t n)
 }
 
 /* 1 and the fields when the text is a JSON object of version 2 or above; 0 when it is not. */
-static int parse_json(const char *text, json_t **ret_doc, int64_t *ret_version, const char **ret_protocol,
-                      const char **ret_address)
+static int parse_json(const char *text, json_t **ret_doc, int64_t *ret_version,
+                      const char **ret_protocol, const char **ret_address)
 {
         Err ignored = {};
 
         if (json_read(text, strlen(text), LIMIT_DOCUMENT, "bootstrap", ret_doc, &ignored) < 0)
                 return 0;
-        if (!json_is_object(*ret_doc) || json_get_i64(*ret_doc, "version", ret_version, &ignored) < 0 ||
+        if (!json_is_object(*ret_doc) ||
+            json_get_i64(*ret_doc, "version", ret_version, &ignored) < 0 ||
             json_get_str(*ret_doc, "protocol", ret_protocol, &ignored) < 0 ||
             json_get_str(*ret_doc, "address", ret_address, &ignored) < 0)
                 return 0;
@@ -119,7 +126,8 @@ int bootstrap_parse(Arena *a, const void *bytes, size_t n, Bootstrap *ret, Err *
         int64_t version = 0;
         Err ignored = {};
 
-        if (message_unpack(a, &bootstrap__bootstrap_result__descriptor, bytes, n, &m, &ignored) == 0) {
+        if (message_unpack(a, &bootstrap__bootstrap_result__descriptor, bytes, n, &m, &ignored) ==
+            0) {
                 const Bootstrap__BootstrapResult *result = (const void *)m;
 
                 /* nothing printed decodes as well: then it is the protocol that is missed first */
@@ -128,7 +136,8 @@ int bootstrap_parse(Arena *a, const void *bytes, size_t n, Bootstrap *ret, Err *
                 return check(a, result->version, result->protocol, result->address, ret, err);
         }
         if (memchr(bytes, 0, n))
-                return err_set(err, UNKNOWN, "neither an address nor a bootstrap result in %zu bytes", n);
+                return err_set(err, UNKNOWN,
+                               "neither an address nor a bootstrap result in %zu bytes", n);
         text = trimmed(a, bytes, n);
         if (parse_json(text, &doc, &version, &protocol, &address))
                 return check(a, version, protocol, address, ret, err);
@@ -139,8 +148,8 @@ int bootstrap_save(const char *bundle, const Bootstrap *b, Err *err)
 {
         char *path CLEANUP(cleanup_free) = mem_printf("%s/bootstrap.json", bundle);
         char *temp CLEANUP(cleanup_free) = mem_printf("%s/.bootstrap.json", bundle);
-        json_t *j CLEANUP(json_decrefp) = json_pack("{s:i,s:s,s:s}", "version", b->version, "address",
-                                                    b->address, "protocol", "ttrpc");
+        json_t *j CLEANUP(json_decrefp) = json_pack("{s:i,s:s,s:s}", "version", b->version,
+                                                    "address", b->address, "protocol", "ttrpc");
         char *text CLEANUP(cleanup_free) = NULL;
         int r;
 

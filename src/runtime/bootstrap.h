@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What `SHIM start` is told on stdin, what it prints, and the bundle's bootstrap.json, which keeps it over a restart
- * of the daemon.
+ * What `SHIM start` is told on stdin, what it prints, and the bundle's bootstrap.json, which keeps
+ * it over a restart of the daemon.
  */
 #pragma once
 
@@ -28,8 +28,9 @@ void *bootstrap_input_pack(Arena *a, const BootstrapInput *in, size_t *ret_n);
 /* stdin for older ones: the options, or nothing. */
 void *bootstrap_input_pack_legacy(Arena *a, const BootstrapInput *in, size_t *ret_n);
 
-/* A shim's output: an encoded BootstrapResult, JSON, or an address alone, which means version 2. Borrows from the
- * arena. UNIMPLEMENTED for a protocol or version that we do not speak, UNKNOWN for what is no answer at all. */
+/* A shim's output: an encoded BootstrapResult, JSON, or an address alone, which means version 2.
+ * Borrows from the arena. UNIMPLEMENTED for a protocol or version that we do not speak, UNKNOWN for
+ * what is no answer at all. */
 int bootstrap_parse(Arena *a, const void *bytes, size_t n, Bootstrap *ret, Err *err);
 
 /* bootstrap.json of a bundle; load falls back to the file `address` of older shims. NOT_FOUND. */

@@ -70,7 +70,8 @@ TEST(answers_that_are_none_are_refused)
                 C("\0\0\0\0", UNKNOWN, NULL),
                 C("\xff\xfe\xfd", UNKNOWN, NULL),
                 C("{}", UNKNOWN, NULL),
-                C("{\"version\":1,\"address\":\"unix:///a\",\"protocol\":\"ttrpc\"}", UNKNOWN, NULL),
+                C("{\"version\":1,\"address\":\"unix:///a\",\"protocol\":\"ttrpc\"}", UNKNOWN,
+                  NULL),
                 C("{\"version\":4,\"address\":\"unix:///a\",\"protocol\":\"ttrpc\"}", UNIMPLEMENTED,
                   "unsupported shim version (4): not implemented"),
                 C("{\"version\":3,\"address\":\"unix:///a\",\"protocol\":\"grpc\"}", UNIMPLEMENTED,
@@ -78,7 +79,8 @@ TEST(answers_that_are_none_are_refused)
                 C("{\"version\":3,\"address\":\"\",\"protocol\":\"ttrpc\"}", UNKNOWN, NULL),
                 C("{\"version\":3,\"address\":7,\"protocol\":\"ttrpc\"}", UNKNOWN, NULL),
                 C("{\"version\":99999999999999999999}", UNKNOWN, NULL),
-                /* a bootstrap result that stops in the middle, and one with a protocol of another length */
+                /* a bootstrap result that stops in the middle, and one with a protocol of another
+                   length */
                 C("\x08\x03\x12\x20unix", UNKNOWN, NULL),
                 C("\x08\x03\x12\x09unix:///a\x1a\x04grpc", UNIMPLEMENTED, NULL),
                 C("\x08\x09\x12\x09unix:///a\x1a\x05ttrpc", UNIMPLEMENTED, NULL),
@@ -90,7 +92,8 @@ TEST(answers_that_are_none_are_refused)
 
         for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
                 if (parse(cases[i].text, cases[i].n, &b, &err) != -cases[i].code || !err.msg[0])
-                        test_fail(__FILE__, __LINE__, "case %zu: code %d, \"%s\"", i, err.code, err.msg);
+                        test_fail(__FILE__, __LINE__, "case %zu: code %d, \"%s\"", i, err.code,
+                                  err.msg);
                 if (cases[i].error)
                         CHECK_STR(err.msg, cases[i].error);
         }
@@ -140,7 +143,8 @@ TEST(stdin_of_a_shim_carries_everything)
         arena_init(&a, SIZE_MAX);
         options.type_url = type_url;
         bytes = bootstrap_input_pack(&a, &in, &n);
-        CHECK(message_unpack(&a, &bootstrap__bootstrap_params__descriptor, bytes, n, &m, &err) == 0);
+        CHECK(message_unpack(&a, &bootstrap__bootstrap_params__descriptor, bytes, n, &m, &err) ==
+              0);
         p = (Bootstrap__BootstrapParams *)m;
         CHECK_STR(p->instance_id, "c1");
         CHECK_STR(p->namespace_, "ns");
@@ -210,7 +214,8 @@ TEST(runtime_names_become_binaries)
 
 TEST(runtime_names_that_are_none_are_refused)
 {
-        static const char *const bad[] = {"", "runc", ".runc.v2x/", "bin/x.y", "./x.y", "../a.b", ".v2"};
+        static const char *const bad[] = {"",      "runc",   ".runc.v2x/", "bin/x.y",
+                                          "./x.y", "../a.b", ".v2"};
         char *got = NULL;
         Err err = {};
 
@@ -219,12 +224,14 @@ TEST(runtime_names_that_are_none_are_refused)
                 CHECK(str_starts(err.msg, "invalid runtime name "));
         }
         CHECK(shim_resolve_in((const char *[]){NULL}, "/no/such/file", &got, &err) == -UNKNOWN);
-        CHECK_STR(err.msg, "invalid custom binary path: stat /no/such/file: no such file or directory");
+        CHECK_STR(err.msg,
+                  "invalid custom binary path: stat /no/such/file: no such file or directory");
 }
 
 TEST(versions_tell_what_stdin_a_shim_expects)
 {
-        CHECK(shim_is_legacy_version("containerd-shim-runc-v2:\n  Version:  1.6.20~ds1\n  Revision: \n"));
+        CHECK(shim_is_legacy_version(
+                "containerd-shim-runc-v2:\n  Version:  1.6.20~ds1\n  Revision: \n"));
         CHECK(shim_is_legacy_version("x:\n  Version: v2.2.0\n"));
         CHECK(!shim_is_legacy_version("x:\n  Version: 2.3.0-beta.1\n"));
         CHECK(!shim_is_legacy_version("x:\n  Version: 10.0\n"));

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The bundle of a task. Names are checked identifiers, so joining them to our own folders is safe; the folders belong
- * to root and nobody else writes there.
+ * The bundle of a task. Names are checked identifiers, so joining them to our own folders is safe;
+ * the folders belong to root and nobody else writes there.
  *
- * Removal goes by way of the name ".ID", which every reader of the folder skips: a daemon that dies in between
- * leaves no half bundle that looks like a task.
+ * Removal goes by way of the name ".ID", which every reader of the folder skips: a daemon that dies
+ * in between leaves no half bundle that looks like a task.
  */
 #include "runtime/bundle.h"
 
@@ -39,7 +39,8 @@ static int remapped_gid(const void *spec, size_t n, int64_t *ret, Err *err)
                 r = json_get_arr(linux_, "gidMappings", &maps, err);
         if (r < 0)
                 return r;
-        json_array_foreach(maps, i, map) {
+        json_array_foreach(maps, i, map)
+        {
                 int64_t inside = -1, outside = 0;
 
                 r = json_get_i64(map, "containerID", &inside, err);
@@ -62,7 +63,8 @@ static int make_dir(const char *path, mode_t mode, Err *err)
         return 0;
 }
 
-static int fill(const char *path, const char *work, const void *spec, size_t n_spec, int64_t gid, Err *err)
+static int fill(const char *path, const char *work, const void *spec, size_t n_spec, int64_t gid,
+                Err *err)
 {
         char *rootfs CLEANUP(cleanup_free) = mem_printf("%s/rootfs", path);
         char *config CLEANUP(cleanup_free) = mem_printf("%s/config.json", path);
@@ -84,8 +86,8 @@ static int fill(const char *path, const char *work, const void *spec, size_t n_s
         return file_write(AT_FDCWD, config, spec, n_spec, 0666, err);
 }
 
-int bundle_create(const char *root, const char *state, const char *ns, const char *id, const void *spec,
-                  size_t n_spec, char **ret_path, Err *err)
+int bundle_create(const char *root, const char *state, const char *ns, const char *id,
+                  const void *spec, size_t n_spec, char **ret_path, Err *err)
 {
         char *path CLEANUP(cleanup_free) = mem_printf("%s/%s/%s", state, ns, id);
         char *parent CLEANUP(cleanup_free) = mem_printf("%s/%s", state, ns);

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bundles: <state>/<ns>/<id>, where a shim works and an OCI runtime reads config.json, and <root>/<ns>/<id>, its
- * folder on disk. Callers hold the container's operation. All functions block.
+ * Bundles: <state>/<ns>/<id>, where a shim works and an OCI runtime reads config.json, and
+ * <root>/<ns>/<id>, its folder on disk. Callers hold the container's operation. All functions
+ * block.
  */
 #pragma once
 
 #include "base/err.h"
 
-/* Makes both folders, config.json, rootfs, work and the fifo for the shim's log. *ret_path is on the heap.
- * ALREADY_EXISTS; after a failure nothing is left. */
-int bundle_create(const char *root, const char *state, const char *ns, const char *id, const void *spec,
-                  size_t n_spec, char **ret_path, Err *err);
-/* Takes off what is mounted on rootfs and removes both folders. An absent bundle is success. A rootfs that
- * cannot be taken off or is not empty stays and is an error: its files may be somebody's. */
+/* Makes both folders, config.json, rootfs, work and the fifo for the shim's log. *ret_path is on
+ * the heap. ALREADY_EXISTS; after a failure nothing is left. */
+int bundle_create(const char *root, const char *state, const char *ns, const char *id,
+                  const void *spec, size_t n_spec, char **ret_path, Err *err);
+/* Takes off what is mounted on rootfs and removes both folders. An absent bundle is success. A
+ * rootfs that cannot be taken off or is not empty stays and is an error: its files may be
+ * somebody's. */
 int bundle_remove(const char *root, const char *state, const char *ns, const char *id, Err *err);

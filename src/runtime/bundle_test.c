@@ -49,7 +49,8 @@ TEST(bundle_has_its_files_and_modes)
         Err err = {};
 
         umask(022);
-        CHECK(bundle_create(d.root, d.state, "default", "c1", spec, strlen(spec), &path, &err) == 0);
+        CHECK(bundle_create(d.root, d.state, "default", "c1", spec, strlen(spec), &path, &err) ==
+              0);
         CHECK_INT(mode_of(path, "."), S_IFDIR | 0700);
         CHECK_INT(mode_of(path, ".."), S_IFDIR | 0711);
         CHECK_INT(mode_of(path, "config.json"), S_IFREG | 0644);
@@ -74,7 +75,8 @@ TEST(bundle_has_its_files_and_modes)
 
 TEST(bundle_belongs_to_the_containers_root_group)
 {
-        const char *spec = "{\"linux\": {\"gidMappings\": [{\"containerID\": 0, \"hostID\": 1234, \"size\": 1}]}}";
+        const char *spec =
+                "{\"linux\": {\"gidMappings\": [{\"containerID\": 0, \"hostID\": 1234, \"size\": 1}]}}";
         struct stat st;
         char path[400];
         Dirs d = dirs();

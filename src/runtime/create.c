@@ -51,11 +51,17 @@ static void clean(void *arg)
         TaskExit exit;
         Err err = {};
 
-        if (o->lost && shim_delete(rt, o->task->binary, o->task->bundle, o->what->ns, o->what->id, &pid, &exit, &err) < 0)
-                log_warn("failed to clean up after shim", "error", err.msg, "id", o->what->id, "namespace",
-                         o->what->ns);
+        if (runtime_stopping(rt)) {
+                done(o);
+                return;
+        }
+        if (o->lost && shim_delete(rt, o->task->binary, o->task->bundle, o->what->ns, o->what->id,
+                                   &pid, &exit, &err) < 0)
+                log_warn("failed to clean up after shim", "error", err.msg, "id", o->what->id,
+                         "namespace", o->what->ns);
         if (bundle_remove(rt->root, rt->state, o->what->ns, o->what->id, &err) < 0)
-                log_warn("failed to remove bundle", "error", err.msg, "id", o->what->id, "namespace", o->what->ns);
+                log_warn("failed to remove bundle", "error", err.msg, "id", o->what->id,
+                         "namespace", o->what->ns);
         done(o);
 }
 
@@ -122,8 +128,8 @@ static void replied(void *ctx, int r, const void *bytes, size_t n, const Err *er
         if (r < 0)
                 task_error(&o->err, err);
         else
-                r = task_unpack(&o->arena, "Create", &task__create_task_response__descriptor, bytes, n, &rsp,
-                                &o->err);
+                r = task_unpack(&o->arena, "Create", &task__create_task_response__descriptor, bytes,
+                                n, &rsp, &o->err);
         if (r == 0 && cancelled(o))
                 r = -o->err.code;
         if (r < 0) {
@@ -139,6 +145,10 @@ static void connect_to_shim(void *arg)
 {
         CreateOp *o = arg;
 
+        if (runtime_refuse(o->op.rt, &o->err) < 0) {
+                drop(o);
+                return;
+        }
         if (task_connect(o->task, &o->bootstrap, &o->err) < 0) {
                 err_wrap(&o->err, "failed to start shim");
                 undo(o);
@@ -174,11 +184,12 @@ static int run_shim(CreateOp *o)
 
         /* before the shim opens its end, which blocks until there is a reader */
         o->task->log = shim_log_new(o->task->bundle);
-        r = shim_start(o->op.rt, o->task->binary, o->task->bundle, w->ns, w->id, w->options, &o->arena,
-                       &o->bootstrap, &o->err);
+        r = shim_start(o->op.rt, o->task->binary, o->task->bundle, w->ns, w->id, w->options,
+                       &o->arena, &o->bootstrap, &o->err);
         if (r < 0)
                 return err_wrap(&o->err, "failed to start shim");
-        o->lost = 1; /* it runs, and until we are connected only `SHIM delete` ends what it has begun */
+        /* It runs, and until we are connected only `SHIM delete` ends what it has begun. */
+        o->lost = 1;
         return shim_remember(o->task->bundle, o->task->binary, &o->bootstrap, &o->err);
 }
 
@@ -188,7 +199,7 @@ static void start(Op *op)
         const TaskCreate *w = o->what;
         Task *there CLEANUP(task_unrefp) = runtime_find(op->rt, w->ns, w->id);
 
-        if (cancelled(o)) {
+        if (runtime_refuse(op->rt, &o->err) < 0 || cancelled(o)) {
                 done(o);
                 return;
         }

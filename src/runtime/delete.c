@@ -2,12 +2,13 @@
 /*
  * The end of a task, wished or not.
  *
- * task_delete: Delete at the shim; out of the table, which is what keeps the end of the connection from being taken for
- * a death; Shutdown; connection closed; bundle removed. A shim that has died, or does not know the task any more, is
- * cleaned up after as below.
+ * task_delete: Delete at the shim; out of the table, which is what keeps the end of the connection
+ * from being taken for a death; Shutdown; connection closed; bundle removed. A shim that has died,
+ * or does not know the task any more, is cleaned up after as below.
  *
- * task_died: the connection ended by itself. In the background and under the container's operation: `SHIM delete` kills
- * what is left, the task leaves the table, exit and delete are published once, who waits is answered.
+ * task_died: the connection ended by itself. In the background and under the container's operation:
+ * `SHIM delete` kills what is left, the task leaves the table, exit and delete are published once,
+ * who waits is answered.
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -34,7 +35,8 @@ void dead_publish(Task *t, uint32_t pid, const TaskExit *exit)
         deleted.container_id = t->id;
         if (exchange_publish_message(t->rt->ex, t->ns, "/tasks/exit", &exited, &err) < 0 ||
             exchange_publish_message(t->rt->ex, t->ns, "/tasks/delete", &deleted, &err) < 0)
-                log_error("failed to publish the end of a task", "error", err.msg, "id", t->id, "namespace", t->ns);
+                log_error("failed to publish the end of a task", "error", err.msg, "id", t->id,
+                          "namespace", t->ns);
 }
 
 void dead_drop_bundle(Task *t)
@@ -42,7 +44,8 @@ void dead_drop_bundle(Task *t)
         Err err = {};
 
         if (bundle_remove(t->rt->root, t->rt->state, t->ns, t->id, &err) < 0)
-                log_warn("failed to remove bundle", "error", err.msg, "id", t->id, "namespace", t->ns);
+                log_warn("failed to remove bundle", "error", err.msg, "id", t->id, "namespace",
+                         t->ns);
 }
 
 uint32_t dead_clean(Task *t, TaskExit *ret)
@@ -51,9 +54,11 @@ uint32_t dead_clean(Task *t, TaskExit *ret)
         uint32_t pid = 0;
         Err err = {};
 
-        if (!t->binary || shim_delete(t->rt, t->binary, t->bundle, t->ns, t->id, &pid, ret, &err) < 0) {
-                log_warn("failed to clean up after dead shim", "error", t->binary ? err.msg : "its binary is not known",
-                         "id", t->id, "namespace", t->ns);
+        if (!t->binary ||
+            shim_delete(t->rt, t->binary, t->bundle, t->ns, t->id, &pid, ret, &err) < 0) {
+                log_warn("failed to clean up after dead shim", "error",
+                         t->binary ? err.msg : "its binary is not known", "id", t->id, "namespace",
+                         t->ns);
                 pid = 0;
                 *ret = (TaskExit){STATUS_UNKNOWN, now.sec, now.nsec};
         }
@@ -85,9 +90,11 @@ static void dead_work(Background *b)
         Task *t = o->task;
         uint32_t pid;
 
-        pid = dead_clean(t, &o->exit);
-        dead_drop_bundle(t);
-        if (task_take_out(t)) {
+        o->exit.status = STATUS_UNKNOWN;
+        if (!runtime_stopping(t->rt)) {
+                pid = dead_clean(t, &o->exit);
+                dead_drop_bundle(t);
+                task_take_out(t);
                 log_info("shim disconnected, cleaned up", "id", t->id, "namespace", t->ns);
                 dead_publish(t, pid, &o->exit);
         }
@@ -166,6 +173,10 @@ static void delete_finish(void *arg)
         Task *t = o->task;
         TaskExit exit;
 
+        if (o->lost && runtime_refuse(t->rt, &o->err) < 0) {
+                loop_post(t->rt->loop, delete_ended, o);
+                return;
+        }
         if (o->lost) {
                 o->rsp.pid = dead_clean(t, &exit);
                 o->rsp.exit_status = exit.status;
@@ -197,13 +208,18 @@ static void delete_replied(void *ctx, int r, const void *bytes, size_t n, const 
 
         arena_init(&a, LIMIT_PB_ARENA_BASE);
         if (r == 0)
-                r = task_unpack(&a, "Delete", &task__delete_response__descriptor, bytes, n, &rsp, &o->err);
+                r = task_unpack(&a, "Delete", &task__delete_response__descriptor, bytes, n, &rsp,
+                                &o->err);
         else if (r == -NOT_FOUND || r == -UNAVAILABLE)
                 o->lost = 1;
         else
                 task_error(&o->err, err);
         if (r < 0 && !o->lost) {
                 err_wrap(&o->err, "failed to delete task");
+                delete_done(o);
+                return;
+        }
+        if (r == -UNAVAILABLE && runtime_refuse(o->op.rt, &o->err) < 0) {
                 delete_done(o);
                 return;
         }
@@ -227,6 +243,10 @@ static void delete_begin(Op *op)
         Task__DeleteRequest req = TASK__DELETE_REQUEST__INIT;
         DeleteOp *o = CONTAINER_OF(op, DeleteOp, op);
 
+        if (runtime_refuse(op->rt, &o->err) < 0) {
+                delete_done(o);
+                return;
+        }
         o->task = runtime_find(op->rt, o->ns, o->id);
         if (!o->task) {
                 err_set(&o->err, NOT_FOUND, "task %s not found: not found", o->id);

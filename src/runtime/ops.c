@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Operations: one change of a container at a time, without a thread that waits for its turn. An operation is entered
- * at once or queued; its function runs on a pool thread, and what it begins may go on in callbacks until op_leave()
- * lets the next one in. That is a lock held across RPC, mount and exec, on purpose.
+ * Operations: one change of a container at a time, without a thread that waits for its turn. An
+ * operation is entered at once or queued; its function runs on a pool thread, and what it begins
+ * may go on in callbacks until op_leave() lets the next one in. That is a lock held across RPC,
+ * mount and exec, on purpose.
  *
- * Background work, which nobody waits for, gets only a few of the pool's threads, so that a hundred dying shims do
- * not keep the API from answering.
+ * Background work, which nobody waits for, gets only a few of the pool's threads, so that a hundred
+ * dying shims do not keep the API from answering.
  */
 #include "runtime/runtime_priv.h"
 
@@ -21,7 +22,8 @@ static void op_run(void *arg)
         op->fn(op);
 }
 
-int op_enter(Runtime *rt, Op *op, const char *ns, const char *id, void (*fn)(Op *), int limited, Err *err)
+int op_enter(Runtime *rt, Op *op, const char *ns, const char *id, void (*fn)(Op *), int limited,
+             Err *err)
 {
         char *key CLEANUP(cleanup_free) = task_key(ns, id);
         OpQueue *q;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * After a restart. runtime_start() reads only the names of the bundles and puts a task for each into the table, LOADING
- * and with its operation entered; so nothing is missing from then on, and whoever asks for one that is not ready waits
- * for that one alone. Then, for all at once:
+ * After a restart. runtime_start() reads only the names of the bundles and puts a task for each
+ * into the table, LOADING and with its operation entered; so nothing is missing from then on, and
+ * whoever asks for one that is not ready waits for that one alone. Then, for all at once:
  *
  *         load      pool, a few at a time: what the bundle says of its shim
  *         Connect   loop, 5 s: is it there, which API
  *         Pids      loop, 5 s: does it still have the task
  *
- * A shim that is gone is cleaned up after as any dead one. One without a process is a leak (its Delete or Create was cut
- * off by the daemon's end) and is deleted. One that is there but does not answer, say because it is stopped, is
- * kept: its container runs, and it will answer or die later.
+ * A shim that is gone is cleaned up after as any dead one. One without a process is a leak (its
+ * Delete or Create was cut off by the daemon's end) and is deleted. One that is there but does not
+ * answer, say because it is stopped, is kept: its container runs, and it will answer or die later.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -54,10 +54,14 @@ static void load_clean(Background *b)
         Task *t = o->task;
         uint32_t pid;
 
-        pid = dead_clean(t, &o->exit);
-        dead_drop_bundle(t);
-        task_take_out(t);
-        dead_publish(t, pid, &o->exit);
+        if (!runtime_stopping(t->rt)) {
+                pid = dead_clean(t, &o->exit);
+                dead_drop_bundle(t);
+                task_take_out(t);
+                dead_publish(t, pid, &o->exit);
+        } else {
+                task_take_out(t);
+        }
         task_run_deferred(t);
         op_leave(&o->op);
         loop_post(loop, load_end, o);
@@ -110,9 +114,11 @@ static void pids_replied(void *ctx, int r, const void *bytes, size_t n, const Er
         Err bad = {};
 
         if (r == 0)
-                r = task_unpack(&o->arena, "Pids", &task__pids_response__descriptor, bytes, n, &rsp, &bad);
+                r = task_unpack(&o->arena, "Pids", &task__pids_response__descriptor, bytes, n, &rsp,
+                                &bad);
         if (r == -NOT_FOUND || (r == 0 && rsp->n_processes == 0)) {
-                log_info("cleaning leaked shim process", "id", o->task->id, "namespace", o->task->ns);
+                log_info("cleaning leaked shim process", "id", o->task->id, "namespace",
+                         o->task->ns);
                 req.id = o->task->id;
                 task_call(o->task, "Delete", &req, LIMIT_SHIM_CLEANUP_MS, leak_delete_replied, o);
                 return;
@@ -140,14 +146,15 @@ static void connect_replied(void *ctx, int r, const void *bytes, size_t n, const
                 load_ready(o);
                 return;
         }
-        if (r == 0 &&
-            task_unpack(&o->arena, "Connect", &task__connect_response__descriptor, bytes, n, &rsp, &bad) == 0) {
+        if (r == 0 && task_unpack(&o->arena, "Connect", &task__connect_response__descriptor, bytes,
+                                  n, &rsp, &bad) == 0) {
                 o->pid = rsp->task_pid;
                 pids.id = t->id;
                 task_call(t, "Pids", &pids, LIMIT_SHIM_LOAD_MS, pids_replied, o);
                 return;
         }
-        log_warn("failed to load shim", "error", bad.code ? bad.msg : err->msg, "id", t->id, "namespace", t->ns);
+        log_warn("failed to load shim", "error", bad.code ? bad.msg : err->msg, "id", t->id,
+                 "namespace", t->ns);
         load_drop(o);
 }
 
@@ -157,8 +164,13 @@ static void load_connect(void *arg)
         LoadOp *o = arg;
         Err err = {};
 
+        if (runtime_stopping(o->op.rt)) {
+                load_drop(o);
+                return;
+        }
         if (task_connect(o->task, &o->bootstrap, &err) < 0) {
-                log_warn("failed to load shim", "error", err.msg, "id", o->task->id, "namespace", o->task->ns);
+                log_warn("failed to load shim", "error", err.msg, "id", o->task->id, "namespace",
+                         o->task->ns);
                 load_drop(o);
                 return;
         }
@@ -187,6 +199,10 @@ static void load_work(Background *b)
         Task *t = o->task;
         Err err = {};
 
+        if (runtime_stopping(rt)) {
+                load_clean(b);
+                return;
+        }
         find_binary(t);
         if (bootstrap_load(&o->arena, t->bundle, &o->bootstrap, &err) < 0) {
                 log_warn("failed to load shim", "error", err.msg, "id", t->id, "namespace", t->ns);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The runtime object and the table of tasks. A task in the table is READY or LOADING; creating and deleting happen
- * outside it, so that whoever finds a task may call its shim. */
+/* The runtime object and the table of tasks. A task in the table is READY or LOADING; creating and
+ * deleting happen outside it, so that whoever finds a task may call its shim. */
 #include "runtime/runtime_priv.h"
 
 #include <stdlib.h>
@@ -9,10 +9,11 @@
 
 #define PLUGIN_DIR "io.containerd.runtime.v2.task"
 
+enum { LAST_TURNS = 8 };
 enum { SOCKET_DIR_MAX = 42 }; /* what shims accept: a socket's name is 65 bytes more */
 
-/* What every shim finds in its environment besides ours. Later entries win in no program that uses getenv(3), so ours
- * are put first and inherited ones of the same name are left out. */
+/* What every shim finds in its environment besides ours. Later entries win in no program that uses
+ * getenv(3), so ours are put first and inherited ones of the same name are left out. */
 static char **make_env(const RuntimeOptions *o)
 {
         VEC(char *) env = {};
@@ -38,7 +39,8 @@ static char **make_env(const RuntimeOptions *o)
         return env.v;
 }
 
-int runtime_new(const RuntimeOptions *o, Loop *loop, Pool *pool, Exchange *ex, Runtime **ret, Err *err)
+int runtime_new(const RuntimeOptions *o, Loop *loop, Pool *pool, Exchange *ex, Runtime **ret,
+                Err *err)
 {
         char *default_dir CLEANUP(cleanup_free) = mem_printf("%s/s", o->state);
         const char *socket_dir = o->socket_dir;
@@ -65,6 +67,7 @@ int runtime_new(const RuntimeOptions *o, Loop *loop, Pool *pool, Exchange *ex, R
         lock_init(&rt->wait_lock, LOCK_SHIM);
         lock_init(&rt->probe_lock, LOCK_LEAF);
         list_init(&rt->background);
+        list_init(&rt->connected);
 
         r = path_mkdirs(rt->state, 0711, err);
         if (r >= 0)
@@ -77,18 +80,33 @@ int runtime_new(const RuntimeOptions *o, Loop *loop, Pool *pool, Exchange *ex, R
         return 0;
 }
 
+int runtime_stopping(Runtime *rt)
+{
+        LOCKED(&rt->lock);
+        return rt->stopping;
+}
+
+int runtime_refuse(Runtime *rt, Err *err)
+{
+        return runtime_stopping(rt) ? err_set(err, UNAVAILABLE, "lighterd is stopping: unavailable")
+                                    : 0;
+}
+
+static int is_busy(Runtime *rt)
+{
+        LOCKED(&rt->lock);
+        return rt->ops.n > 0 || rt->n_background > 0;
+}
+
 void runtime_stop(Runtime *rt)
 {
-        Task **tasks;
-        size_t n;
-
         lock_take(&rt->lock);
         rt->stopping = 1;
         lock_drop(&rt->lock);
-        n = runtime_list(rt, NULL, &tasks);
-        for (size_t i = 0; i < n; i++)
-                task_disconnect(tasks[i]);
-        runtime_list_free(tasks, n);
+        LIST_FOREACH (t, &rt->connected, Task, node)
+                task_disconnect(t);
+        while (is_busy(rt))
+                loop_once(rt->loop, 10);
 }
 
 Runtime *runtime_free(Runtime *rt)
@@ -96,7 +114,10 @@ Runtime *runtime_free(Runtime *rt)
         if (!rt)
                 return NULL;
         assert(rt->magic == RUNTIME_MAGIC);
-        MAP_FOREACH(slot, &rt->tasks) {
+        /* what handlers of the last moment have posted, and its answers */
+        for (int i = 0; i < LAST_TURNS; i++)
+                loop_once(rt->loop, 0);
+        MAP_FOREACH (slot, &rt->tasks) {
                 Task *t = slot->value;
 
                 t->state = TASK_GONE;
@@ -150,7 +171,7 @@ size_t runtime_list(Runtime *rt, const char *ns, Task ***ret)
         VEC(Task *) found = {};
 
         lock_take(&rt->lock);
-        MAP_FOREACH(slot, &rt->tasks) {
+        MAP_FOREACH (slot, &rt->tasks) {
                 Task *t = slot->value;
 
                 if (!ns || str_eq(t->ns, ns))
@@ -219,7 +240,7 @@ void task_run_deferred(Task *t)
         t->deferred.v = NULL;
         t->deferred.n = t->deferred.cap = 0;
         lock_drop(&t->rt->lock);
-        VEC_FOREACH(d, &todo)
+        VEC_FOREACH (d, &todo)
                 pool_submit(t->rt->pool, d->fn, d->ctx);
         VEC_DONE(&todo);
 }

@@ -17,8 +17,9 @@ enum {
 };
 
 /*
- * One step of changing a container. At most one operation per container is entered; the next one's fn runs on a pool
- * thread when it is its turn. It goes on over replies and threads until op_leave().
+ * One step of changing a container. At most one operation per container is entered; the next one's
+ * fn runs on a pool thread when it is its turn. It goes on over replies and threads until
+ * op_leave().
  */
 typedef struct Op {
         List node;
@@ -57,6 +58,8 @@ struct Runtime {
         int n_background;
         int stopping;
 
+        List connected; /* loop's thread: every task with a connection */
+
         Lock wait_lock; /* LOCK_SHIM: the groups of all tasks and their waiters */
 
         Lock probe_lock; /* LOCK_LEAF: what binaries answered */
@@ -83,18 +86,24 @@ struct Task {
         char *bundle;
         char *binary; /* of the shim */
 
-        TaskState state;                /* rt->lock */
-        VEC(TaskDeferred) deferred;     /* rt->lock */
-        uint32_t pid;                   /* set before it is READY */
+        TaskState state;            /* rt->lock */
+        VEC(TaskDeferred) deferred; /* rt->lock */
+        uint32_t pid;               /* set before it is READY */
 
         TtrpcClient *client; /* constant from connecting to the end; closed by the loop */
         int api;             /* 2 or 3; loop's thread, constant once READY */
+        List node;           /* in rt->connected */
         int connected;       /* loop's thread; then the connection holds a reference */
         struct ShimLog *log; /* loop's thread */
         int ended;           /* loop's thread; then exit is how its processes ended */
         TaskExit exit;
         List groups; /* rt->wait_lock */
 };
+
+/* The daemon is ending: nothing is begun, cleaned up or published any more. What is half done stays
+ * as it is for the next daemon, as if this one had been killed. */
+int runtime_stopping(Runtime *rt);
+int runtime_refuse(Runtime *rt, Err *err); /* UNAVAILABLE when stopping, else 0 */
 
 char *task_key(const char *ns, const char *id);
 Task *task_new(Runtime *rt, const char *ns, const char *id, TaskState state);
@@ -110,13 +119,15 @@ void task_disconnect(Task *t); /* loop's thread; may be repeated */
 void task_wait_end(Task *t, const TaskExit *exit);
 
 /* fails only past OPS_PER_CONTAINER, when limited: RESOURCE_EXHAUSTED */
-int op_enter(Runtime *rt, Op *op, const char *ns, const char *id, void (*fn)(Op *), int limited, Err *err);
+int op_enter(Runtime *rt, Op *op, const char *ns, const char *id, void (*fn)(Op *), int limited,
+             Err *err);
 void op_leave(Op *op); /* frees key */
 void background(Runtime *rt, Background *b, void (*fn)(Background *));
 
 /* The connection has ended by itself: cleans up after the dead shim in the background. */
 void task_died(Task *t);
-/* Runs `SHIM delete` and says how the task ended: 255 now and pid 0 if that failed. Pool thread, operation entered. */
+/* Runs `SHIM delete` and says how the task ended: 255 now and pid 0 if that failed. Pool thread,
+ * operation entered. */
 uint32_t dead_clean(Task *t, TaskExit *ret);
 /* Publishes the exit and the delete of a task whose shim could not. */
 void dead_publish(Task *t, uint32_t pid, const TaskExit *exit);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A runtime with shims that are no processes: the binary is a shell script which prints the address of a ttrpc server
- * in this process, over the same loop. What that server answers, and when, is the test's to say.
+ * A runtime with shims that are no processes: the binary is a shell script which prints the address
+ * of a ttrpc server in this process, over the same loop. What that server answers, and when, is the
+ * test's to say.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -115,13 +116,15 @@ static int shim_shutdown(Call *c, const Task__ShutdownRequest *req, void *rsp)
 }
 
 static const RpcMethod methods[] = {
-        RPC_UNARY_METHOD("Create", shim_create, task__create_task_request, task__create_task_response),
+        RPC_UNARY_METHOD("Create", shim_create, task__create_task_request,
+                         task__create_task_response),
         RPC_WAIT_METHOD("State", shim_state, task__state_request, task__state_response),
         RPC_WAIT_METHOD("Connect", shim_connect, task__connect_request, task__connect_response),
         RPC_UNARY_METHOD("Pids", shim_pids, task__pids_request, task__pids_response),
         RPC_WAIT_METHOD("Wait", shim_wait, task__wait_request, task__wait_response),
         RPC_UNARY_METHOD("Delete", shim_delete_task, task__delete_request, task__delete_response),
-        RPC_UNARY_METHOD("Shutdown", shim_shutdown, task__shutdown_request, google__protobuf__empty),
+        RPC_UNARY_METHOD("Shutdown", shim_shutdown, task__shutdown_request,
+                         google__protobuf__empty),
 };
 static const RpcService v3 = RPC_SERVICE("containerd.task.v3.Task", methods);
 static const RpcService v2 = RPC_SERVICE("containerd.task.v2.Task", methods);
@@ -184,7 +187,8 @@ static void runtime_open(void)
         Err err = {};
 
         f->pool = pool_new(4);
-        if (runtime_new(&o, f->loop, f->pool, f->ex, &f->rt, &err) < 0 || runtime_start(f->rt, &err) < 0)
+        if (runtime_new(&o, f->loop, f->pool, f->ex, &f->rt, &err) < 0 ||
+            runtime_start(f->rt, &err) < 0)
                 test_fail(__FILE__, __LINE__, "%s", err.msg);
 }
 
@@ -214,7 +218,9 @@ static void fixture_open(Fixture *fx)
         snprintf(f->state, sizeof(f->state), "%s/state", f->dir);
         snprintf(f->shim, sizeof(f->shim), "%s/containerd-shim-lighter-v2", f->dir);
         snprintf(f->socket, sizeof(f->socket), "%s/shim.sock", f->dir);
-        script = mem_printf("echo '{\"version\":3,\"address\":\"unix://%s\",\"protocol\":\"ttrpc\"}'", f->socket);
+        script = mem_printf(
+                "echo '{\"version\":3,\"address\":\"unix://%s\",\"protocol\":\"ttrpc\"}'",
+                f->socket);
         loop_new(&f->loop, &err);
         f->ex = exchange_new();
         exchange_subscribe(f->ex, NULL, 0, no_wake, NULL, &f->events, &err);
@@ -248,11 +254,11 @@ static void set_done(int r, const Err *err)
 }
 
 /* Patience, not a measurement. */
-#define UNTIL(cond)                                                                                \
-        do {                                                                                       \
-                for (int turn_ = 0; turn_ < PATIENCE_TURNS && !(cond); turn_++)                    \
-                        loop_once(f->loop, 1);                                                     \
-                CHECK(cond);                                                                       \
+#define UNTIL(cond)                                                             \
+        do {                                                                    \
+                for (int turn_ = 0; turn_ < PATIENCE_TURNS && !(cond); turn_++) \
+                        loop_once(f->loop, 1);                                  \
+                CHECK(cond);                                                    \
         } while (0)
 
 static void created(void *ctx, int r, uint32_t pid, const Err *err)
@@ -324,13 +330,16 @@ static const char *topics(uint32_t *ret_status)
                 Arena a CLEANUP(arena_done);
 
                 arena_init(&a, SIZE_MAX);
-                if (message_unpack(&a, &types__envelope__descriptor, e->data, e->n, &m, &err) == 0) {
+                if (message_unpack(&a, &types__envelope__descriptor, e->data, e->n, &m, &err) ==
+                    0) {
                         Types__Envelope *env = (Types__Envelope *)m;
 
-                        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s ", env->topic);
+                        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s ",
+                                 env->topic);
                         if (str_eq(env->topic, "/tasks/exit") &&
-                            message_unpack(&a, &events__task_exit__descriptor, env->event->value.data,
-                                           env->event->value.len, &inner, &err) == 0)
+                            message_unpack(&a, &events__task_exit__descriptor,
+                                           env->event->value.data, env->event->value.len, &inner,
+                                           &err) == 0)
                                 *ret_status = ((Events__TaskExit *)inner)->exit_status;
                 }
                 event_bytes_unref(e);
@@ -396,7 +405,9 @@ TEST(refused_create_leaves_nothing)
         fixture_open(&fx);
         f->create_fails = 1;
         CHECK_INT(create("c1"), -UNKNOWN);
-        CHECK_STR(f->err.msg, "failed to create shim task: OCI runtime create failed: no such program: unknown");
+        CHECK_STR(
+                f->err.msg,
+                "failed to create shim task: OCI runtime create failed: no such program: unknown");
         CHECK(!exists(BUNDLE, "c1") && !exists(WORK, "c1"));
         CHECK_INT(f->deletes, 1);
         CHECK_INT(f->shutdowns, 1);
@@ -426,10 +437,12 @@ TEST(hostile_shims_are_refused_and_leave_nothing)
                 const char *script, *error;
         } cases[] = {
                 {"exit 1", "failed to start shim: start failed: : exit status 1"},
-                {"echo oops >&2; exit 3", "failed to start shim: start failed: oops: exit status 3"},
+                {"echo oops >&2; exit 3",
+                 "failed to start shim: start failed: oops: exit status 3"},
                 {"kill -9 $$", "failed to start shim: start failed: : signal: Killed"},
                 {"true", "failed to start shim: start failed: unexpected protocol: \"\""},
-                {"echo hello", "failed to start shim: start failed: no address of a unix socket: \"hello\""},
+                {"echo hello",
+                 "failed to start shim: start failed: no address of a unix socket: \"hello\""},
                 {"head -c 100000 /dev/zero", NULL},
                 {"yes | head -c 1000000", NULL},
                 {"echo unix:///nonexistent/socket", NULL},
@@ -451,7 +464,8 @@ TEST(hostile_shims_are_refused_and_leave_nothing)
 
                 c.runtime = "io.containerd.nothing.v7";
                 CHECK_INT(create_as(&c), -UNKNOWN);
-                CHECK(str_starts(f->err.msg, "failed to start shim: failed to resolve runtime path: runtime"));
+                CHECK(str_starts(f->err.msg,
+                                 "failed to start shim: failed to resolve runtime path: runtime"));
         }
 }
 
@@ -638,8 +652,10 @@ TEST(dead_shim_is_cleaned_up_once)
         CHECK_STR(topics(&status), "/tasks/exit /tasks/delete ");
         CHECK_INT(status, 137);
         log = read_text("deleted");
-        CHECK(log && strstr(log, "-namespace default -address /run/test.sock -publish-binary /usr/bin/lighterd "
-                                 "-id c1 -bundle ") &&
+        CHECK(log &&
+              strstr(log,
+                     "-namespace default -address /run/test.sock -publish-binary /usr/bin/lighterd "
+                     "-id c1 -bundle ") &&
               strstr(log, " delete\n") && !strstr(strstr(log, " delete\n") + 2, "delete\n"));
 
         /* somebody who still holds it and waits now */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A shim's log lines are our stderr's. The fifo is held open for reading and writing, so that it neither ends nor
- * blocks when the shim opens it late or comes and goes. One bounded read a turn keeps a chatty shim from taking the
- * loop, and a stderr that does not drain loses lines instead of stopping the daemon.
+ * A shim's log lines are our stderr's. The fifo is held open for reading and writing, so that it
+ * neither ends nor blocks when the shim opens it late or comes and goes. One bounded read a turn
+ * keeps a chatty shim from taking the loop, and a stderr that does not drain loses lines instead of
+ * stopping the daemon.
  */
 #include "runtime/shimlog.h"
 

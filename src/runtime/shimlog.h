@@ -6,7 +6,8 @@
 
 typedef struct ShimLog ShimLog;
 
-/* Opens the fifo, which the shim may write from then on. Any thread. NULL when the bundle has none. */
+/* Opens the fifo, which the shim may write from then on. Any thread. NULL when the bundle has none.
+ */
 ShimLog *shim_log_new(const char *bundle);
 void shim_log_watch(ShimLog *l, Loop *loop); /* takes NULL; once */
-ShimLog *shim_log_close(ShimLog *l);         /* copies what is still there; takes NULL; returns NULL */
+ShimLog *shim_log_close(ShimLog *l); /* copies what is still there; takes NULL; returns NULL */

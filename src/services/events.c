@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The events services. Subscribe is a stream that holds no thread: a publisher asks for a writable step when the
- * subscriber's queue was empty, each step sends one envelope, and the transport asks for the next when the peer has
- * room. So a slow reader fills its queue in the exchange, where the limit is.
+ * The events services. Subscribe is a stream that holds no thread: a publisher asks for a writable
+ * step when the subscriber's queue was empty, each step sends one envelope, and the transport asks
+ * for the next when the peer has room. So a slow reader fills its queue in the exchange, where the
+ * limit is.
  */
 #include "services/events.h"
 #include "events/exchange.h"
@@ -20,7 +21,8 @@ static int publish(Call *c, const EventsService__PublishRequest *req, void *rsp)
         if (r < 0)
                 return r;
         return exchange_publish(c->ctx, ns, req->topic, event ? event->type_url : NULL,
-                                event ? event->value.data : NULL, event ? event->value.len : 0, c->err);
+                                event ? event->value.data : NULL, event ? event->value.len : 0,
+                                c->err);
 }
 
 static int forward(Call *c, const EventsService__ForwardRequest *req, void *rsp)
@@ -46,8 +48,8 @@ static int subscribe_message(Call *c, const void *msg)
 
         if (c->state)
                 return err_set(c->err, INTERNAL, "Subscribe takes one message");
-        r = exchange_subscribe(c->ctx, (const char *const *)req->filters, req->n_filters, subscriber_wake, c,
-                               &sub, c->err);
+        r = exchange_subscribe(c->ctx, (const char *const *)req->filters, req->n_filters,
+                               subscriber_wake, c, &sub, c->err);
         if (r < 0)
                 return r;
         c->state = sub;
@@ -90,15 +92,18 @@ static const RpcStreamOps subscribe_ops = {
 };
 
 static const RpcMethod methods[] = {
-        RPC_UNARY_METHOD("Publish", publish, events_service__publish_request, google__protobuf__empty),
-        RPC_UNARY_METHOD("Forward", forward, events_service__forward_request, google__protobuf__empty),
-        RPC_STREAM_METHOD("Subscribe", &subscribe_ops, events_service__subscribe_request, types__envelope,
-                          RPC_SERVER_STREAMS),
+        RPC_UNARY_METHOD("Publish", publish, events_service__publish_request,
+                         google__protobuf__empty),
+        RPC_UNARY_METHOD("Forward", forward, events_service__forward_request,
+                         google__protobuf__empty),
+        RPC_STREAM_METHOD("Subscribe", &subscribe_ops, events_service__subscribe_request,
+                          types__envelope, RPC_SERVER_STREAMS),
 };
 const RpcService events_service = RPC_SERVICE("containerd.services.events.v1.Events", methods);
 
 static const RpcMethod ttrpc_methods[] = {
-        RPC_UNARY_METHOD("Forward", forward_ttrpc, events_ttrpc__forward_request, google__protobuf__empty),
+        RPC_UNARY_METHOD("Forward", forward_ttrpc, events_ttrpc__forward_request,
+                         google__protobuf__empty),
 };
 const RpcService events_ttrpc_service =
         RPC_SERVICE("containerd.services.events.ttrpc.v1.Events", ttrpc_methods);

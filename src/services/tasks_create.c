@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Create and Delete: the container's record and the request become what the runtime needs; the rest is its work. */
+/* Create and Delete: the container's record and the request become what the runtime needs; the rest
+ * is its work. */
 #include "api/containerd/runc/v1/options.pb-c.h"
 #include "metadata/containers.h"
 #include "rpc/message.h"
@@ -13,7 +14,8 @@ static const char *type_name(const Google__Protobuf__Any *any)
 }
 
 /* The only options of a task that we can read are runc's; where a checkpoint lies is in them. */
-static int read_options(Call *c, const Google__Protobuf__Any *any, const char *runtime, const char **ret_checkpoint)
+static int read_options(Call *c, const Google__Protobuf__Any *any, const char *runtime,
+                        const char **ret_checkpoint)
 {
         ProtobufCMessage *m;
 
@@ -21,7 +23,8 @@ static int read_options(Call *c, const Google__Protobuf__Any *any, const char *r
                 return 0;
         if (!str_eq(type_name(any), runc__options__descriptor.name))
                 return err_set(c->err, UNKNOWN, "invalid task create option for %s", runtime);
-        if (message_unpack(c->arena, &runc__options__descriptor, any->value.data, any->value.len, &m, c->err) < 0) {
+        if (message_unpack(c->arena, &runc__options__descriptor, any->value.data, any->value.len,
+                           &m, c->err) < 0) {
                 Err why = *c->err;
 
                 return err_set(c->err, INVALID_ARGUMENT, "options: %s: invalid argument", why.msg);
@@ -33,8 +36,9 @@ static int read_options(Call *c, const Google__Protobuf__Any *any, const char *r
 static int check(Call *c, const Tasks__CreateTaskRequest *req)
 {
         if (req->checkpoint)
-                return err_set(c->err, UNIMPLEMENTED,
-                               "restoring a task from a checkpoint in the content store: not implemented");
+                return err_set(
+                        c->err, UNIMPLEMENTED,
+                        "restoring a task from a checkpoint in the content store: not implemented");
         if (!str_empty(req->task_api_address))
                 return err_set(c->err, UNIMPLEMENTED, "task_api_address \"%s\": not implemented",
                                req->task_api_address);
@@ -72,8 +76,9 @@ static void created(void *ctx, int r, uint32_t pid, const Err *err)
         tasks_finish(c, 0);
 }
 
-static void to_shim(Call *c, const Tasks__CreateTaskRequest *req, const Google__Protobuf__Any *options,
-                    const char *checkpoint, Task__CreateTaskRequest *to)
+static void to_shim(Call *c, const Tasks__CreateTaskRequest *req,
+                    const Google__Protobuf__Any *options, const char *checkpoint,
+                    Task__CreateTaskRequest *to)
 {
         task__create_task_request__init(to);
         to->n_rootfs = req->n_rootfs;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * List and Metrics: one question to every shim of the namespace, all at once; the answer goes when the last has
- * answered or its two seconds are over. A task whose shim does not answer, or that went meanwhile, is left out.
+ * List and Metrics: one question to every shim of the namespace, all at once; the answer goes when
+ * the last has answered or its two seconds are over. A task whose shim does not answer, or that
+ * went meanwhile, is left out.
  *
- * Questions are sent and answers taken on the loop's thread, which therefore is the only one with the call's arena
- * after the handler has returned.
+ * Questions are sent and answers taken on the loop's thread, which therefore is the only one with
+ * the call's arena after the handler has returned.
  */
 #include "base/clock.h"
 #include "base/limits.h"
@@ -68,7 +69,8 @@ static void gather_answered(void *ctx, int r, const void *bytes, size_t n, const
 
 static void gather_send(void *ctx)
 {
-        Task__StateRequest req = TASK__STATE_REQUEST__INIT; /* Stats' has the id in the same field */
+        Task__StateRequest req =
+                TASK__STATE_REQUEST__INIT; /* Stats' has the id in the same field */
         Gather *g = ctx;
 
         g->left = g->n;

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the Tasks service share. A handler here runs with the call claimed (but Wait's): whatever it
- * stores stays valid until tasks_finish(), the arena included, for its work has a deadline of its own.
+ * What the files of the Tasks service share. A handler here runs with the call claimed (but
+ * Wait's): whatever it stores stays valid until tasks_finish(), the arena included, for its work
+ * has a deadline of its own.
  */
 #pragma once
 
 #include "api/containerd/services/tasks/v1/tasks.pb-c.h"
 #include "services/tasks.h"
 
-/* 0 with a reference; RPC_PENDING when it is being recovered and the handler will run again; NOT_FOUND. */
+/* 0 with a reference; RPC_PENDING when it is being recovered and the handler will run again;
+ * NOT_FOUND. */
 int tasks_find(Call *c, const char *id, Task **ret);
 /* 1 when t is being recovered and the handler will run again. */
 int tasks_defer(Call *c, Task *t);
-/* Why there is no such task: the container's record is missing, or it is not running. Returns -NOT_FOUND. */
+/* Why there is no such task: the container's record is missing, or it is not running. Returns
+ * -NOT_FOUND. */
 int tasks_not_found(Call *c, const char *ns, const char *id);
 /* Ends a claimed call. */
 void tasks_finish(Call *c, int r);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Wait, the one method that may take for ever, so the one that a client can take back: its call is claimed only when
- * there is an answer.
+ * Wait, the one method that may take for ever, so the one that a client can take back: its call is
+ * claimed only when there is an answer.
  *
- * Two sides hold a waiter: whoever answers it, and the cancellation, which comes only as long as nobody has claimed the
- * call. Neither may free it under the other; the call's arena, which goes with a cancelled call, is no place for it.
+ * Two sides hold a waiter: whoever answers it, and the cancellation, which comes only as long as
+ * nobody has claimed the call. Neither may free it under the other; the call's arena, which goes
+ * with a cancelled call, is no place for it.
  */
 #include "base/mem.h"
 #include "services/tasks_priv.h"
