@@ -43,6 +43,12 @@ class Containerd:
         self.process.terminate()
         self.process.wait(20)
         self.log_file.close()
+        for p in pathlib.Path("/proc").glob("[0-9]*"):     # shims that a failed test has left
+            with contextlib.suppress(OSError):
+                argv = (p / "cmdline").read_bytes().split(b"\0")
+                if b"shim" in argv[0] and self.address.encode() in argv:
+                    for pid in [*lighter.children_of(p.name), int(p.name)]:
+                        os.kill(pid, signal.SIGKILL)
         for line in reversed(open("/proc/mounts").read().splitlines()):
             if str(self.dir) in line.split()[1]:
                 subprocess.run(["umount", "-l", line.split()[1]], stderr=subprocess.DEVNULL)
@@ -58,8 +64,6 @@ def server(request):
     try:
         yield d
     finally:
-        with contextlib.suppress(Exception):
-            Cli(d).clean()
         d.cleanup()
 
 
