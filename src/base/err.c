@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include "base/str.h"
 
 static const struct {
         const char *name, *text;
@@ -55,6 +56,21 @@ static const struct {
         {ENOTCONN, UNAVAILABLE},
 };
 
+/* A message that filled the buffer may have been cut within a character; text has to stay UTF-8 to be sent. */
+static void mend_cut(Err *err)
+{
+        size_t n = strlen(err->msg), first = n;
+
+        if (n + 1 < sizeof(err->msg))
+                return;
+        while (first > 0 && n - first < 3 && ((unsigned char)err->msg[first - 1] & 0xC0) == 0x80)
+                first--;
+        if (first > 0 && (unsigned char)err->msg[first - 1] >= 0xC0)
+                first--;
+        if (!str_is_utf8(err->msg + first, n - first))
+                err->msg[first] = 0;
+}
+
 static int set(Err *err, int code, const char *file, int line, const char *fmt, va_list ap)
 {
         assert(code > OK && code <= ERR_CODE_LAST);
@@ -62,6 +78,7 @@ static int set(Err *err, int code, const char *file, int line, const char *fmt, 
         err->file = file;
         err->line = line;
         vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+        mend_cut(err);
         return -code;
 }
 
@@ -88,6 +105,7 @@ int err_sys_at(Err *err, int errnum, const char *file, int line, const char *fmt
 
         n = strlen(err->msg);
         snprintf(err->msg + n, sizeof(err->msg) - n, ": %s", strerror_r(errnum, text, sizeof(text)));
+        mend_cut(err);
         return -code;
 }
 
@@ -105,6 +123,7 @@ int err_wrap_as(Err *err, const char *fmt, ...)
 
         n = strlen(err->msg);
         snprintf(err->msg + n, sizeof(err->msg) - n, ": %s", inner);
+        mend_cut(err);
         return -err->code;
 }
 

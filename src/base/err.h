@@ -2,7 +2,7 @@
 /*
  * Errors. A function that can fail returns 0 or -code, where code is a gRPC status number, and describes the
  * failure in the caller's Err. The struct owns nothing: it lives on a stack or inside a call, and a message
- * that is too long is cut.
+ * that is too long is cut, at the end of a character.
  *
  * err_set() where the fact is known, err_sys() for errno, err_wrap() to say what we were doing. The text is
  * sent to clients as it stands: what containerd ends in its class (": not found"), the caller writes so.

@@ -39,3 +39,20 @@ TEST(err_cuts_what_is_too_long)
         err_sys(&err, EIO, "%s", big);
         CHECK_INT(strlen(err.msg), ERR_MSG_MAX - 1);
 }
+
+TEST(err_cut_within_a_character_loses_it)
+{
+        char big[ERR_MSG_MAX + 8] = "";
+        Err err;
+
+        for (size_t before = 0; before < 4; before++) {
+                memset(big, 'a', sizeof(big) - 1);
+                memcpy(big + ERR_MSG_MAX - 1 - before, "\xf0\x9f\x9a\xa2", 4);
+                err_set(&err, INTERNAL, "%s", big);
+                CHECK_INT(strlen(err.msg), ERR_MSG_MAX - 1 - before);
+        }
+        memset(big, 'a', sizeof(big) - 1);
+        memcpy(big + ERR_MSG_MAX - 1 - 4, "\xf0\x9f\x9a\xa2", 4);
+        err_set(&err, INTERNAL, "%s", big);
+        CHECK_INT(strlen(err.msg), ERR_MSG_MAX - 1);
+}
