@@ -85,6 +85,13 @@ lint: all
 install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/lighterd $(BUILD)/lighter
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/lighter $(BUILD)/containerd-shim-lighter-v2 $(BUILD)/lighter-unpack
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system dist/lighterd.service
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man1 bash-completion/completions zsh/vendor-completions \
+		fish/vendor_completions.d)
+	$(BUILD)/lighter gen man >$(DESTDIR)$(PREFIX)/share/man/man1/lighter.1
+	$(BUILD)/lighter gen bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/lighter
+	$(BUILD)/lighter gen zsh >$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_lighter
+	$(BUILD)/lighter gen fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/lighter.fish
 
 clean:
 	rm -rf build build-check build-asan build-tsan build-fuzz
