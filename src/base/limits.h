@@ -31,7 +31,6 @@ enum {
         /* metadata */
         LIMIT_IDENTIFIER = 76,                  /* namespaces, container ids, exec ids */
         LIMIT_LABEL = 4096,                     /* key and value together */
-        LIMIT_DB_KEY = 511,                     /* LMDB's */
         LIMIT_DB_NAME = 400,                    /* longer names are stored as a prefix and a digest */
         LIMIT_FILTER = 64 * 1024,
         LIMIT_REF = 4096,                       /* ingest reference */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Mutexes with a rank. The table below is every lock of the daemon, with what it guards; a thread takes locks in
- * rising rank only, and none is held across RPC, mount, fsync (the database's own excepted) or exec. (That one thing at a
- * time happens to a container is no lock but a queue of operations, runtime/ops.c: nobody waits in a thread.) Builds with LIGHTER_DEBUG_LOCKS keep a stack per thread and assert.
+ * rising rank only, and none is held across RPC, mount, fsync or exec. Whose turn it is to write to the database, and
+ * to work on a container, are no locks but queues: db/group.c, runtime/ops.c. Builds with LIGHTER_DEBUG_LOCKS keep a
+ * stack per thread and assert.
  */
 #pragma once
 
@@ -13,14 +14,11 @@
 #define LOCK_TABLE(X)                                                                              \
         X(LOCK_INGEST, 10, "the table of open ingest writers")                                     \
         X(LOCK_BLOB, 15, "removal and commit of one blob")                                         \
-        X(LOCK_SNAPSHOT, 20, "a snapshotter's folder against removal")                             \
         X(LOCK_TASKS, 30, "the task table and the shim table")                                     \
         X(LOCK_SHIM, 35, "one shim's connection and waiters")                                      \
-        X(LOCK_WORKER, 40, "the table of running workers")                                         \
         X(LOCK_EVENTS, 50, "subscribers of the exchange")                                          \
         X(LOCK_CALL, 55, "the state of one call")                                                  \
-        X(LOCK_PLUGINS, 60, "plugin states")                                                       \
-        X(LOCK_DB_TURN, 90, "whose turn it is to write to the database")                           \
+        X(LOCK_DB_TURN, 90, "queues and state of the database")                                     \
         X(LOCK_CLIENT, 92, "a client connection's pending calls")                                  \
         X(LOCK_POOL, 95, "the queue of the pool")                                                  \
         X(LOCK_LOOP, 96, "work posted to the loop")                                                \

@@ -9,11 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
-#include <stdio.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/limits.h"
@@ -171,9 +167,6 @@ static void listener_free(Listener *l)
 {
         loop_remove(l->source);
         fd_close(l->fd);
-        if (l->path)
-                unlink(l->path);
-        free(l->path);
         free(l);
 }
 
@@ -255,14 +248,13 @@ static void accept_event(void *ctx, int fd, uint32_t events)
         }
 }
 
-static int listener_add(GrpcServer *s, int fd, const char *path, Err *err)
+int grpc_server_listen_fd(GrpcServer *s, int fd, Err *err)
 {
         Listener *l = mem_new(Listener);
         int r;
 
         l->server = s;
         l->fd = fd;
-        l->path = mem_strdup(path);
         fd_set_nonblock(fd, 1);
         r = loop_add_fd(s->loop, fd, EPOLLIN, accept_event, l, &l->source, err);
         if (r < 0) {
@@ -271,59 +263,6 @@ static int listener_add(GrpcServer *s, int fd, const char *path, Err *err)
         }
         VEC_PUSH(&s->listeners, l);
         return 0;
-}
-
-int grpc_server_listen_fd(GrpcServer *s, int fd, Err *err)
-{
-        return listener_add(s, fd, NULL, err);
-}
-
-static int remove_stale(const struct sockaddr_un *addr, Err *err)
-{
-        int fd CLEANUP(cleanup_fd) =
-                socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        struct stat st;
-
-        if (fd < 0)
-                return err_sys(err, errno, "socket");
-        if (lstat(addr->sun_path, &st) < 0)
-                return 0;
-        if (!S_ISSOCK(st.st_mode))
-                return err_set(err, ALREADY_EXISTS, "%s: is there and no socket: already exists",
-                               addr->sun_path);
-        if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno == EAGAIN)
-                return err_set(err, UNAVAILABLE, "%s: another process listens there: unavailable",
-                               addr->sun_path);
-        if (unlink(addr->sun_path) < 0)
-                return err_sys(err, errno, "remove %s", addr->sun_path);
-        return 0;
-}
-
-int grpc_server_listen(GrpcServer *s, const char *path, mode_t mode, uid_t uid, gid_t gid, Err *err)
-{
-        struct sockaddr_un addr = {.sun_family = AF_UNIX};
-        int fd CLEANUP(cleanup_fd) = -1;
-        int r;
-
-        if (strlen(path) > LIMIT_SOCKET_PATH)
-                return err_set(err, INVALID_ARGUMENT,
-                               "socket path %s is longer than %d characters: invalid argument",
-                               path, LIMIT_SOCKET_PATH);
-        memcpy(addr.sun_path, path, strlen(path));
-        r = remove_stale(&addr, err);
-        if (r < 0)
-                return r;
-
-        /* Nobody can connect before listen(2), and by then owner and mode are right. */
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-                return err_sys(err, errno, "bind %s", path);
-        if (chmod(path, mode) < 0 || chown(path, uid, gid) < 0 || listen(fd, BACKLOG) < 0) {
-                r = err_sys(err, errno, "listen on %s", addr.sun_path);
-                unlink(path);
-                return r;
-        }
-        return listener_add(s, TAKE_FD(fd), path, err);
 }
 
 static void drain_over(GrpcServer *s)

@@ -24,9 +24,6 @@ GrpcServer *grpc_server_new(Loop *l, RpcRegistry *r, const GrpcServerOptions *op
  * returns NULL. */
 GrpcServer *grpc_server_free(GrpcServer *s);
 
-/* Binds a unix socket, in place of a stale one. UNAVAILABLE when somebody listens there. */
-int grpc_server_listen(GrpcServer *s, const char *path, mode_t mode, uid_t uid, gid_t gid,
-                       Err *err);
 /* A listening socket, the server's from now on. */
 int grpc_server_listen_fd(GrpcServer *s, int fd, Err *err);
 /* A connected socket, the server's from now on. */

@@ -29,7 +29,6 @@ typedef struct ReadyQueue {
 typedef struct Listener {
         GrpcServer *server;
         int fd;
-        char *path; /* to unlink; NULL when handed in */
         LoopSource *source;
 } Listener;
 

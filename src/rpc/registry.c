@@ -58,11 +58,3 @@ int registry_find(const RpcRegistry *r, const char *service, const char *method,
         }
         return err_set(err, UNIMPLEMENTED, "unknown method %s for service %s", method, service);
 }
-
-int rpc_registry_find(const RpcRegistry *r, const char *service, const char *method,
-                      const RpcMethod **ret, void **ret_ctx, Err *err)
-{
-        const RpcService *s;
-
-        return registry_find(r, service, method, &s, ret, ret_ctx, err);
-}

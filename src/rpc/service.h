@@ -66,6 +66,3 @@ RpcRegistry *rpc_registry_free(RpcRegistry *r);
 /* ctx becomes Call.ctx of every call of this service. The service's tables must outlive the
  * registry. */
 void rpc_registry_add(RpcRegistry *r, const RpcService *service, void *ctx);
-/* UNIMPLEMENTED "unknown service S" or "unknown method M for service S". */
-int rpc_registry_find(const RpcRegistry *r, const char *service, const char *method,
-                      const RpcMethod **ret, void **ret_ctx, Err *err);

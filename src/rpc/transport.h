@@ -67,7 +67,8 @@ typedef struct RpcBegin {
         RpcLoad *load;   /* may be NULL */
 } RpcBegin;
 
-/* UNIMPLEMENTED as rpc_registry_find(). The caller owns the reference. */
+/* UNIMPLEMENTED "unknown service S" or "unknown method M for service S". The caller owns the
+ * reference. */
 int rpc_call_begin(RpcRegistry *r, const RpcBegin *b, Call **ret, Err *err);
 /* Takes the heap memory (NULL for an empty message). Only when rpc_call_takes_message(). */
 void rpc_call_message(Call *c, void *bytes, size_t n);
