@@ -18,7 +18,7 @@
         X(LOCK_SHIM, 35, "one shim's connection and waiters")                                      \
         X(LOCK_EVENTS, 50, "subscribers of the exchange")                                          \
         X(LOCK_CALL, 55, "the state of one call")                                                  \
-        X(LOCK_DB_TURN, 90, "queues and state of the database")                                     \
+        X(LOCK_DB_TURN, 90, "queues and state of the database")                                    \
         X(LOCK_CLIENT, 92, "a client connection's pending calls")                                  \
         X(LOCK_POOL, 95, "the queue of the pool")                                                  \
         X(LOCK_LOOP, 96, "work posted to the loop")                                                \
