@@ -574,9 +574,9 @@ def test_stopped_shim_harms_nobody_else(daemon, rootfs, box):
     try:
         with concurrent.futures.ThreadPoolExecutor(40) as pool:
             # more than the daemon has threads, and of every kind
-            stuck = [pool.submit(one.Kill, signal=0, timeout=8) for _ in range(30)]
-            stuck += [pool.submit(one.Delete, timeout=8) for _ in range(5)]
-            stuck += [pool.submit(one.Wait, timeout=8) for _ in range(5)]
+            stuck = [pool.submit(one.Kill, signal=0, timeout=4) for _ in range(30)]
+            stuck += [pool.submit(one.Delete, timeout=4) for _ in range(5)]
+            stuck += [pool.submit(one.Wait, timeout=4) for _ in range(5)]
             time.sleep(0.5)
             assert two.state().status == task_pb.RUNNING
             two.exec("e1", "sh", "-c", "exit 2")
@@ -634,6 +634,30 @@ def test_hostile_shims(d, rootfs, box, tmp_path, script, text):
     if text:
         assert e.value.details() == f"failed to start shim: {text}"
     assert not (d.state / "io.containerd.runtime.v2.task/default/hostile").exists()
+
+
+def test_shims_that_never_answer_leave_the_daemon_answering(daemon, rootfs, box, tmp_path):
+    """More of them than the daemon has threads."""
+    shim = tmp_path / "containerd-shim-hang-v1"
+    shim.write_text(f"#!/bin/sh\nfor a; do :; done\n[ $a = start ] || exit 0\n"
+                    f"touch {tmp_path}/begun.$$\nwhile [ ! -e {tmp_path}/go ]; do sleep 0.05; done; exit 1\n")
+    shim.chmod(0o755)
+    good = box(daemon, rootfs, "good")
+    good.run()
+    hanging = [box(daemon, rootfs, f"h{i}", runtime=str(shim)) for i in range(20)]
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        stuck = [pool.submit(b.Create) for b in hanging]
+        try:
+            eventually("some hang", lambda: len(list(tmp_path.glob("begun.*"))) >= 4)
+            assert good.state().status == task_pb.RUNNING
+            good.exec("e1", "true")
+            good.Start(exec_id="e1")
+            assert good.Wait(exec_id="e1").exit_status == 0
+        finally:
+            (tmp_path / "go").touch()
+        for s in stuck:
+            with pytest.raises(grpc.RpcError):
+                s.result()
 
 
 # -------------------------------------------------------------------------------------------------------- other shims

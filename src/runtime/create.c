@@ -19,6 +19,7 @@
 
 typedef struct CreateOp {
         Op op;
+        Work work;
         TaskCreate *what;
         TaskCreateFn fn;
         void *ctx;
@@ -43,9 +44,9 @@ static void done(CreateOp *o)
         fn(ctx, -err.code, pid, &err);
 }
 
-static void clean(void *arg)
+static void clean(Work *w)
 {
-        CreateOp *o = arg;
+        CreateOp *o = CONTAINER_OF(w, CreateOp, work);
         Runtime *rt = o->op.rt;
         uint32_t pid;
         TaskExit exit;
@@ -71,7 +72,7 @@ static void drop(void *arg)
         CreateOp *o = arg;
 
         task_disconnect(o->task);
-        pool_submit(o->op.rt->pool, clean, o);
+        lane_submit(o->op.rt, LANE_BACKGROUND, &o->work, clean);
 }
 
 static void undo_shutdown_replied(void *ctx, int r, const void *bytes, size_t n, const Err *err)
@@ -193,10 +194,11 @@ static int run_shim(CreateOp *o)
         return shim_remember(o->task->bundle, o->task->binary, &o->bootstrap, &o->err);
 }
 
-static void start(Op *op)
+static void start(Work *work)
 {
-        CreateOp *o = CONTAINER_OF(op, CreateOp, op);
+        CreateOp *o = CONTAINER_OF(work, CreateOp, work);
         const TaskCreate *w = o->what;
+        Op *op = &o->op;
         Task *there CLEANUP(task_unrefp) = runtime_find(op->rt, w->ns, w->id);
 
         if (runtime_refuse(op->rt, &o->err) < 0 || cancelled(o)) {
@@ -225,6 +227,13 @@ static void start(Op *op)
         loop_post(op->rt->loop, connect_to_shim, o);
 }
 
+static void begin(Op *op)
+{
+        CreateOp *o = CONTAINER_OF(op, CreateOp, op);
+
+        lane_submit(op->rt, LANE_START, &o->work, start);
+}
+
 void task_create(Runtime *rt, TaskCreate *create, TaskCreateFn fn, void *ctx)
 {
         CreateOp *o = mem_new(CreateOp);
@@ -234,7 +243,7 @@ void task_create(Runtime *rt, TaskCreate *create, TaskCreateFn fn, void *ctx)
         o->ctx = ctx;
         o->op.rt = rt;
         arena_init(&o->arena, LIMIT_PB_ARENA_BASE);
-        if (op_enter(rt, &o->op, create->ns, create->id, start, 1, &o->err) < 0) {
+        if (op_enter(rt, &o->op, create->ns, create->id, begin, 1, &o->err) < 0) {
                 Err err = o->err;
 
                 arena_done(&o->arena);

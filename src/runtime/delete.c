@@ -69,7 +69,7 @@ uint32_t dead_clean(Task *t, TaskExit *ret)
 
 typedef struct DeadOp {
         Op op;
-        Background work;
+        Work work;
         Task *task;
         TaskExit exit;
 } DeadOp;
@@ -83,9 +83,9 @@ static void dead_done(void *arg)
         free(o);
 }
 
-static void dead_work(Background *b)
+static void dead_work(Work *w)
 {
-        DeadOp *o = CONTAINER_OF(b, DeadOp, work);
+        DeadOp *o = CONTAINER_OF(w, DeadOp, work);
         Loop *loop = o->op.rt->loop;
         Task *t = o->task;
         uint32_t pid;
@@ -110,7 +110,7 @@ static void dead_begin(Op *op)
 
         task_unref(now);
         if (still) {
-                background(op->rt, &o->work, dead_work);
+                lane_submit(op->rt, LANE_BACKGROUND, &o->work, dead_work);
                 return;
         }
         op_leave(op); /* somebody deleted it meanwhile */
@@ -139,6 +139,7 @@ void task_died(Task *t)
 
 typedef struct DeleteOp {
         Op op;
+        Work work;
         const char *ns, *id; /* inside the memory of this */
         TaskDeleteFn fn;
         void *ctx;
@@ -167,9 +168,9 @@ static void delete_ended(void *arg)
         delete_done(o);
 }
 
-static void delete_finish(void *arg)
+static void delete_finish(Work *w)
 {
-        DeleteOp *o = arg;
+        DeleteOp *o = CONTAINER_OF(w, DeleteOp, work);
         Task *t = o->task;
         TaskExit exit;
 
@@ -188,10 +189,20 @@ static void delete_finish(void *arg)
         loop_post(t->rt->loop, delete_ended, o);
 }
 
+static void delete_finish_now(void *arg)
+{
+        DeleteOp *o = arg;
+
+        delete_finish(&o->work);
+}
+
 static void delete_disconnect(DeleteOp *o)
 {
         task_disconnect(o->task);
-        pool_submit(o->op.rt->pool, delete_finish, o);
+        if (o->lost)
+                lane_submit(o->op.rt, LANE_BACKGROUND, &o->work, delete_finish);
+        else
+                pool_submit(o->op.rt->pool, delete_finish_now, o);
 }
 
 static void shutdown_replied(void *ctx, int r, const void *bytes, size_t n, const Err *err)

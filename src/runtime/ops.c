@@ -5,8 +5,9 @@
  * may go on in callbacks until op_leave() lets the next one in. That is a lock held across RPC,
  * mount and exec, on purpose.
  *
- * Background work, which nobody waits for, gets only a few of the pool's threads, so that a hundred
- * dying shims do not keep the API from answering.
+ * What runs a shim's binary, which may hang until its time is over, goes by lanes: each gets only
+ * some of the pool's threads, so that neither a hundred dying shims nor binaries that never answer
+ * keep the API from answering.
  */
 #include "runtime/runtime_priv.h"
 
@@ -79,37 +80,40 @@ void op_leave(Op *op)
                 pool_submit(rt->pool, op_run, next);
 }
 
-static void background_run(void *arg)
+static void lane_run(void *arg)
 {
-        Background *b = arg;
+        Work *w = arg;
 
-        while (b) {
-                Runtime *rt = b->rt;
+        while (w) {
+                Runtime *rt = w->rt;
+                Lane *lane = &rt->lanes[w->lane];
 
-                b->fn(b);
+                w->fn(w);
                 lock_take(&rt->lock);
-                b = LIST_FIRST(&rt->background, Background, node);
-                if (b)
-                        list_remove(&b->node);
+                w = LIST_FIRST(&lane->waiting, Work, node);
+                if (w)
+                        list_remove(&w->node);
                 else
-                        rt->n_background--;
+                        lane->running--;
                 lock_drop(&rt->lock);
         }
 }
 
-void background(Runtime *rt, Background *b, void (*fn)(Background *))
+void lane_submit(Runtime *rt, LaneId id, Work *w, void (*fn)(Work *))
 {
+        Lane *lane = &rt->lanes[id];
         int now;
 
-        b->rt = rt;
-        b->fn = fn;
+        w->rt = rt;
+        w->fn = fn;
+        w->lane = id;
         lock_take(&rt->lock);
-        now = rt->n_background < BACKGROUND_JOBS;
+        now = lane->running < lane->max;
         if (now)
-                rt->n_background++;
+                lane->running++;
         else
-                list_append(&rt->background, &b->node);
+                list_append(&lane->waiting, &w->node);
         lock_drop(&rt->lock);
         if (now)
-                pool_submit(rt->pool, background_run, b);
+                pool_submit(rt->pool, lane_run, w);
 }

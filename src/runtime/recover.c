@@ -28,7 +28,7 @@
 
 typedef struct LoadOp {
         Op op;
-        Background work;
+        Work work;
         Task *task;
         Bootstrap bootstrap;
         Arena arena;
@@ -47,9 +47,9 @@ static void load_end(void *arg)
 }
 
 /* The task is not one any more. */
-static void load_clean(Background *b)
+static void load_clean(Work *w)
 {
-        LoadOp *o = CONTAINER_OF(b, LoadOp, work);
+        LoadOp *o = CONTAINER_OF(w, LoadOp, work);
         Loop *loop = o->op.rt->loop;
         Task *t = o->task;
         uint32_t pid;
@@ -72,7 +72,7 @@ static void load_drop(void *arg)
         LoadOp *o = arg;
 
         task_disconnect(o->task);
-        background(o->op.rt, &o->work, load_clean);
+        lane_submit(o->op.rt, LANE_BACKGROUND, &o->work, load_clean);
 }
 
 static void leak_shutdown_replied(void *ctx, int r, const void *bytes, size_t n, const Err *err)
@@ -192,21 +192,21 @@ static void find_binary(Task *t)
                 t->binary = NULL;
 }
 
-static void load_work(Background *b)
+static void load_work(Work *w)
 {
-        LoadOp *o = CONTAINER_OF(b, LoadOp, work);
+        LoadOp *o = CONTAINER_OF(w, LoadOp, work);
         Runtime *rt = o->op.rt;
         Task *t = o->task;
         Err err = {};
 
         if (runtime_stopping(rt)) {
-                load_clean(b);
+                load_clean(w);
                 return;
         }
         find_binary(t);
         if (bootstrap_load(&o->arena, t->bundle, &o->bootstrap, &err) < 0) {
                 log_warn("failed to load shim", "error", err.msg, "id", t->id, "namespace", t->ns);
-                load_clean(b);
+                load_clean(w);
                 return;
         }
         t->log = shim_log_new(t->bundle);
@@ -217,7 +217,7 @@ static void load_begin(Op *op)
 {
         LoadOp *o = CONTAINER_OF(op, LoadOp, op);
 
-        background(op->rt, &o->work, load_work);
+        lane_submit(op->rt, LANE_BACKGROUND, &o->work, load_work);
 }
 
 static void add_loading(Runtime *rt, const char *ns, const char *id)

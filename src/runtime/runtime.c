@@ -66,7 +66,10 @@ int runtime_new(const RuntimeOptions *o, Loop *loop, Pool *pool, Exchange *ex, R
         lock_init(&rt->lock, LOCK_TASKS);
         lock_init(&rt->wait_lock, LOCK_SHIM);
         lock_init(&rt->probe_lock, LOCK_LEAF);
-        list_init(&rt->background);
+        for (int i = 0; i < LANES; i++)
+                list_init(&rt->lanes[i].waiting);
+        rt->lanes[LANE_BACKGROUND].max = LANE_BACKGROUND_JOBS;
+        rt->lanes[LANE_START].max = LANE_START_JOBS;
         list_init(&rt->connected);
 
         r = path_mkdirs(rt->state, 0711, err);
@@ -95,7 +98,8 @@ int runtime_refuse(Runtime *rt, Err *err)
 static int is_busy(Runtime *rt)
 {
         LOCKED(&rt->lock);
-        return rt->ops.n > 0 || rt->n_background > 0;
+        return rt->ops.n > 0 || rt->lanes[LANE_BACKGROUND].running > 0 ||
+               rt->lanes[LANE_START].running > 0;
 }
 
 void runtime_stop(Runtime *rt)

@@ -12,7 +12,10 @@
 
 enum { TASK_MAGIC = 0x7a5c0de, RUNTIME_MAGIC = 0x2f1a77e };
 enum {
-        BACKGROUND_JOBS = 4, /* of the pool's threads at once, for dead shims and recovery */
+        /* of the pool's threads at once, so that shims whose binaries hang leave some for
+           everything else */
+        LANE_BACKGROUND_JOBS = 4, /* dead shims, recovery */
+        LANE_START_JOBS = 8,      /* starting shims */
         OPS_PER_CONTAINER = 64,
 };
 
@@ -33,11 +36,20 @@ typedef struct OpQueue {
         int n_waiting;
 } OpQueue;
 
-typedef struct Background {
+typedef enum LaneId { LANE_BACKGROUND, LANE_START, LANES } LaneId;
+
+/* Work that runs a shim's binary: queued where only some of the pool's threads may be at a time. */
+typedef struct Work {
         List node;
-        void (*fn)(struct Background *);
+        void (*fn)(struct Work *);
         Runtime *rt;
-} Background;
+        LaneId lane;
+} Work;
+
+typedef struct Lane {
+        List waiting;
+        int running, max;
+} Lane;
 
 struct Runtime {
         unsigned magic;
@@ -54,8 +66,7 @@ struct Runtime {
         Lock lock; /* LOCK_TASKS: down to the next line */
         Map tasks; /* "ns/id" -> Task, one reference each */
         Map ops;   /* "ns/id" -> OpQueue, while one is entered */
-        List background;
-        int n_background;
+        Lane lanes[LANES];
         int stopping;
 
         List connected; /* loop's thread: every task with a connection */
@@ -122,7 +133,7 @@ void task_wait_end(Task *t, const TaskExit *exit);
 int op_enter(Runtime *rt, Op *op, const char *ns, const char *id, void (*fn)(Op *), int limited,
              Err *err);
 void op_leave(Op *op); /* frees key */
-void background(Runtime *rt, Background *b, void (*fn)(Background *));
+void lane_submit(Runtime *rt, LaneId lane, Work *w, void (*fn)(Work *));
 
 /* The connection has ended by itself: cleans up after the dead shim in the background. */
 void task_died(Task *t);
