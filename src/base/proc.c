@@ -73,15 +73,20 @@ static int fail(Start *s, const char *what)
         return 127;
 }
 
-/* The mask by the system call: glibc's own leaves alone the signals it keeps for itself, which a parent may have
- * blocked. */
+/* By system calls: glibc's functions leave alone the signals that it keeps for itself, which a parent may have
+ * blocked or ignored. */
 static void reset_signals(void)
 {
-        struct sigaction dfl = {.sa_handler = SIG_DFL};
-        uint64_t none = 0;
+        const struct {
+                void *handler;
+                unsigned long flags;
+                void *restorer;
+                uint64_t mask;
+        } dfl = {};
+        const uint64_t none = 0;
 
         for (int i = 1; i < NSIG; i++)
-                sigaction(i, &dfl, NULL);
+                syscall(SYS_rt_sigaction, i, &dfl, NULL, sizeof(dfl.mask));
         syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof(none));
 }
 
