@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bench-load ADDRESS WORKLOAD...: one client for every daemon that speaks containerd's API, light enough not to be what is
- * measured. Prints one figure.
+ * bench-load ADDRESS WORKLOAD...: one client for every daemon that speaks containerd's API, light
+ * enough not to be what is measured. Prints one figure.
  *
- *   create CLIENTS TOTAL PREFIX   containers created per second by so many clients, one call outstanding each
- *   fill COUNT NAMESPACE          makes so many containers with a spec of a usual size; seconds
- *   list ROUNDS                   List of the namespace "list"; median milliseconds
+ *   create CLIENTS TOTAL PREFIX   containers created per second by so many clients, one call
+ * outstanding each fill COUNT NAMESPACE          makes so many containers with a spec of a usual
+ * size; seconds list ROUNDS                   List of the namespace "list"; median milliseconds
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +53,8 @@ static void create(GrpcClient *c, const char *id)
         memset(spec_bytes, ' ', sizeof(spec_bytes));
         spec_bytes[0] = '{';
         spec_bytes[sizeof(spec_bytes) - 1] = '}';
-        spec.type_url = (char *)(uintptr_t)"types.containerd.io/opencontainers/runtime-spec/1/Spec";
+        spec.type_url =
+                (char *)(uintptr_t) "types.containerd.io/opencontainers/runtime-spec/1/Spec";
         spec.value = (ProtobufCBinaryData){sizeof(spec_bytes), spec_bytes};
         runtime.name = "io.containerd.runc.v2";
         container.id = id;
@@ -61,8 +62,8 @@ static void create(GrpcClient *c, const char *id)
         container.runtime = &runtime;
         container.spec = &spec;
         req.container = &container;
-        if (grpc_unary(c, SERVICE "Create", &req, &containers__create_container_response__descriptor, &arena, &rsp,
-                       &err) < 0)
+        if (grpc_unary(c, SERVICE "Create", &req,
+                       &containers__create_container_response__descriptor, &arena, &rsp, &err) < 0)
                 die(&err);
         arena_done(&arena);
 }
@@ -131,8 +132,10 @@ static double bench_list(int rounds)
                 void *rsp;
                 Err err;
 
-                /* Received whole; decoded as an Empty, which has no fields: the cost of decoding stays out. */
-                if (grpc_unary(c, SERVICE "List", &req, &google__protobuf__empty__descriptor, &arena, &rsp, &err) < 0)
+                /* Received whole; decoded as an Empty, which has no fields: the cost of decoding
+                 * stays out. */
+                if (grpc_unary(c, SERVICE "List", &req, &google__protobuf__empty__descriptor,
+                               &arena, &rsp, &err) < 0)
                         die(&err);
                 ms[i] = (double)(time_mono_ns() - start) / NS_PER_MS;
                 arena_done(&arena);
@@ -147,7 +150,8 @@ static double bench_list(int rounds)
 int main(int argc, char **argv)
 {
         if (argc < 4) {
-                fprintf(stderr, "usage: bench-load ADDRESS create CLIENTS TOTAL PREFIX | fill COUNT NAMESPACE | list ROUNDS\n");
+                fprintf(stderr,
+                        "usage: bench-load ADDRESS create CLIENTS TOTAL PREFIX | fill COUNT NAMESPACE | list ROUNDS\n");
                 return 2;
         }
         address = argv[1];

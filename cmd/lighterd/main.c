@@ -169,7 +169,8 @@ static void on_drained(void *ctx)
         loop_quit(ctx, 0);
 }
 
-/* Calls under way may end; those that wait for something are cut off after LIMIT_GOAWAY_MS, or by a second signal. */
+/* Calls under way may end; those that wait for something are cut off after LIMIT_GOAWAY_MS, or by a
+ * second signal. */
 static void on_stop_signal(void *ctx, int signo)
 {
         Servers *servers = ctx;

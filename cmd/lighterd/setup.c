@@ -89,8 +89,7 @@ static int make_parent(const char *path, uid_t uid, gid_t gid, Err *err)
  * stuck, but there. */
 static int refuse_served(const struct sockaddr_un *addr, Err *err)
 {
-        int fd CLEANUP(cleanup_fd) =
-                socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        int fd CLEANUP(cleanup_fd) = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         struct ucred peer = {};
         socklen_t n = sizeof(peer);
 
@@ -130,8 +129,8 @@ int setup_socket(const char *path, int64_t uid, int64_t gid, Err *err)
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return err_sys(err, errno, "socket");
-        /* Nobody can connect before listen(2), and by then mode and owner are right. Not by umask(2):
-         * plugins are at work in other threads. */
+        /* Nobody can connect before listen(2), and by then mode and owner are right. Not by
+         * umask(2): plugins are at work in other threads. */
         if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
                 return err_sys(err, errno, "bind %s", path);
         if (chmod(path, 0660) < 0)

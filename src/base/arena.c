@@ -37,7 +37,8 @@ static ArenaBlock *block_new(size_t size)
         return b;
 }
 
-/* A request larger than half a block gets its own, put behind the head so that the head keeps being filled. */
+/* A request larger than half a block gets its own, put behind the head so that the head keeps being
+ * filled. */
 static ArenaBlock *block_for(Arena *a, size_t size)
 {
         size_t want = a->head ? MIN(a->head->size * 2, (size_t)BLOCK_MAX) : BLOCK_MIN;
@@ -103,8 +104,8 @@ void *arena_grow(Arena *a, void *old, size_t old_size, size_t new_size)
 
         if (old && new_size <= had)
                 return old;
-        if (old && b && (char *)old + had == b->data + b->used && wants - had <= b->size - b->used &&
-            (!a->cap || a->used + wants - had <= a->cap)) {
+        if (old && b && (char *)old + had == b->data + b->used &&
+            wants - had <= b->size - b->used && (!a->cap || a->used + wants - had <= a->cap)) {
                 b->used += wants - had;
                 a->used += wants - had;
                 return old;

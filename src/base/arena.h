@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Arena: memory that goes away all at once, the lifetime of one call. Blocks double up to 64 KiB; larger
- * requests get a block of their own. An arena belongs to one thread at a time.
+ * Arena: memory that goes away all at once, the lifetime of one call. Blocks double up to 64 KiB;
+ * larger requests get a block of their own. An arena belongs to one thread at a time.
  *
- * arena_alloc() and its relatives are for our own small needs and never fail: out of memory aborts, and so
- * does crossing the cap, which would be a bug. Whatever a peer sizes uses arena_try(), which answers NULL at
- * the cap.
+ * arena_alloc() and its relatives are for our own small needs and never fail: out of memory aborts,
+ * and so does crossing the cap, which would be a bug. Whatever a peer sizes uses arena_try(), which
+ * answers NULL at the cap.
  */
 #pragma once
 
@@ -16,8 +16,8 @@ typedef struct ArenaBlock ArenaBlock;
 
 typedef struct Arena {
         ArenaBlock *head;
-        size_t used;  /* bytes handed out */
-        size_t cap;   /* arena_try() refuses beyond this; 0 for none */
+        size_t used; /* bytes handed out */
+        size_t cap;  /* arena_try() refuses beyond this; 0 for none */
 } Arena;
 
 void arena_init(Arena *a, size_t cap);

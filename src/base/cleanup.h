@@ -15,10 +15,10 @@
 #define CLEANUP(fn) __attribute__((cleanup(fn)))
 
 /* Defines fn##p(), which calls fn on the variable's value; fn must take NULL. */
-#define DEFINE_CLEANUP(type, fn)                                                                   \
-        static inline __attribute__((unused)) void fn##p(type *p)                                  \
-        {                                                                                          \
-                fn(*p);                                                                            \
+#define DEFINE_CLEANUP(type, fn)                                  \
+        static inline __attribute__((unused)) void fn##p(type *p) \
+        {                                                         \
+                fn(*p);                                           \
         }
 
 static inline void cleanup_free(void *p)
@@ -26,16 +26,16 @@ static inline void cleanup_free(void *p)
         free(*(void **)p);
 }
 
-#define TAKE(x)                                                                                    \
-        ({                                                                                         \
-                __typeof__(x) taken_ = (x);                                                        \
-                (x) = NULL;                                                                        \
-                taken_;                                                                            \
+#define TAKE(x)                             \
+        ({                                  \
+                __typeof__(x) taken_ = (x); \
+                (x) = NULL;                 \
+                taken_;                     \
         })
 
-#define TAKE_FD(x)                                                                                 \
-        ({                                                                                         \
-                int taken_ = (x);                                                                  \
-                (x) = -1;                                                                          \
-                taken_;                                                                            \
+#define TAKE_FD(x)                \
+        ({                        \
+                int taken_ = (x); \
+                (x) = -1;         \
+                taken_;           \
         })

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* RFC 3339, https://www.rfc-editor.org/rfc/rfc3339, over the proleptic Gregorian calendar, years 1 to 9999. */
+/* RFC 3339, https://www.rfc-editor.org/rfc/rfc3339, over the proleptic Gregorian calendar, years 1
+ * to 9999. */
 #include "base/clock.h"
 
 #include <stdio.h>
@@ -35,8 +36,8 @@ const char *time_format(Time t, char buf[TIME_TEXT_MAX])
                 while (n > 1 && frac[n - 1] == '0')
                         frac[--n] = 0;
         }
-        snprintf(buf, TIME_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d%sZ", tm.tm_year + 1900, tm.tm_mon + 1,
-                 tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, frac);
+        snprintf(buf, TIME_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d%sZ", tm.tm_year + 1900,
+                 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, frac);
         return buf;
 }
 
@@ -101,11 +102,13 @@ int time_parse(const char *s, Time *ret)
         int offset, year;
         int32_t nsec;
 
-        if (digits(&s, 4, 9999, &year) < 0 || literal(&s, '-') < 0 || digits(&s, 2, 12, &tm.tm_mon) < 0 ||
-            literal(&s, '-') < 0 || digits(&s, 2, 31, &tm.tm_mday) < 0 || literal(&s, 'T') < 0 ||
-            digits(&s, 2, 23, &tm.tm_hour) < 0 || literal(&s, ':') < 0 || digits(&s, 2, 59, &tm.tm_min) < 0 ||
-            literal(&s, ':') < 0 || digits(&s, 2, 60, &tm.tm_sec) < 0 || fraction(&s, &nsec) < 0 ||
-            zone(&s, &offset) < 0 || *s || tm.tm_mon == 0 || tm.tm_mday == 0)
+        if (digits(&s, 4, 9999, &year) < 0 || literal(&s, '-') < 0 ||
+            digits(&s, 2, 12, &tm.tm_mon) < 0 || literal(&s, '-') < 0 ||
+            digits(&s, 2, 31, &tm.tm_mday) < 0 || literal(&s, 'T') < 0 ||
+            digits(&s, 2, 23, &tm.tm_hour) < 0 || literal(&s, ':') < 0 ||
+            digits(&s, 2, 59, &tm.tm_min) < 0 || literal(&s, ':') < 0 ||
+            digits(&s, 2, 60, &tm.tm_sec) < 0 || fraction(&s, &nsec) < 0 || zone(&s, &offset) < 0 ||
+            *s || tm.tm_mon == 0 || tm.tm_mday == 0)
                 return -1;
         tm.tm_year = year - 1900;
         tm.tm_mon--;
@@ -118,7 +121,8 @@ int duration_parse(const char *s, int64_t *ret_ns)
         static const struct {
                 const char *unit;
                 double ns;
-        } units[] = {{"ns", 1}, {"us", 1e3}, {"µs", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}};
+        } units[] = {{"ns", 1},  {"us", 1e3}, {"µs", 1e3},  {"ms", 1e6},
+                     {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}};
         double total = 0;
         int negative = *s == '-';
 
@@ -142,7 +146,8 @@ int duration_parse(const char *s, int64_t *ret_ns)
                 for (u = 0; u < ARRAY_LEN(units); u++) {
                         size_t n = strlen(units[u].unit);
 
-                        if (strncmp(s, units[u].unit, n) == 0 && (s[n] == 0 || (s[n] >= '0' && s[n] <= '9') || s[n] == '.'))
+                        if (strncmp(s, units[u].unit, n) == 0 &&
+                            (s[n] == 0 || (s[n] >= '0' && s[n] <= '9') || s[n] == '.'))
                                 break;
                 }
                 if (!seen || u == ARRAY_LEN(units))
@@ -165,7 +170,8 @@ static void decimal(char *buf, uint64_t v, int digits, const char *unit)
 
         for (int i = 0; i < digits; i++)
                 scale *= 10;
-        n = (size_t)snprintf(frac, sizeof(frac), ".%0*llu", digits, (unsigned long long)(v % scale));
+        n = (size_t)snprintf(frac, sizeof(frac), ".%0*llu", digits,
+                             (unsigned long long)(v % scale));
         while (n > 0 && (frac[n - 1] == '0' || frac[n - 1] == '.'))
                 frac[--n] = 0;
         snprintf(buf, TIME_TEXT_MAX, "%llu%.10s%.3s", (unsigned long long)(v / scale), frac, unit);
@@ -190,7 +196,8 @@ const char *duration_format(int64_t ns, char buf[TIME_TEXT_MAX])
         if (minutes >= 60)
                 snprintf(hours, sizeof(hours), "%lluh", (unsigned long long)(minutes / 60));
         if (minutes > 0)
-                snprintf(buf, TIME_TEXT_MAX, "%s%s%llum%.16s", sign, hours, (unsigned long long)(minutes % 60), seconds);
+                snprintf(buf, TIME_TEXT_MAX, "%s%s%llum%.16s", sign, hours,
+                         (unsigned long long)(minutes % 60), seconds);
         else
                 snprintf(buf, TIME_TEXT_MAX, "%s%.30s", sign, seconds);
         return buf;

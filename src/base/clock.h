@@ -19,7 +19,8 @@ Time time_now(void);         /* CLOCK_REALTIME */
 uint64_t time_mono_ns(void); /* CLOCK_MONOTONIC */
 
 enum { TIME_TEXT_MAX = 40 };
-/* "2026-01-02T03:04:05.123456789Z", trailing zeros of the fraction dropped as Go's RFC3339Nano does. */
+/* "2026-01-02T03:04:05.123456789Z", trailing zeros of the fraction dropped as Go's RFC3339Nano
+ * does. */
 const char *time_format(Time t, char buf[TIME_TEXT_MAX]);
 /* 0, or -1 for what is no RFC 3339 time; offsets are accepted. */
 int time_parse(const char *s, Time *ret);

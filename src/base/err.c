@@ -56,7 +56,8 @@ static const struct {
         {ENOTCONN, UNAVAILABLE},
 };
 
-/* A message that filled the buffer may have been cut within a character; text has to stay UTF-8 to be sent. */
+/* A message that filled the buffer may have been cut within a character; text has to stay UTF-8 to
+ * be sent. */
 static void mend_cut(Err *err)
 {
         size_t n = strlen(err->msg), first = n;
@@ -104,7 +105,8 @@ int err_sys_at(Err *err, int errnum, const char *file, int line, const char *fmt
         va_end(ap);
 
         n = strlen(err->msg);
-        snprintf(err->msg + n, sizeof(err->msg) - n, ": %s", strerror_r(errnum, text, sizeof(text)));
+        snprintf(err->msg + n, sizeof(err->msg) - n, ": %s",
+                 strerror_r(errnum, text, sizeof(text)));
         mend_cut(err);
         return -code;
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Errors. A function that can fail returns 0 or -code, where code is a gRPC status number, and describes the
- * failure in the caller's Err. The struct owns nothing: it lives on a stack or inside a call, and a message
- * that is too long is cut, at the end of a character.
+ * Errors. A function that can fail returns 0 or -code, where code is a gRPC status number, and
+ * describes the failure in the caller's Err. The struct owns nothing: it lives on a stack or inside
+ * a call, and a message that is too long is cut, at the end of a character.
  *
- * err_set() where the fact is known, err_sys() for errno, err_wrap() to say what we were doing. The text is
- * sent to clients as it stands: what containerd ends in its class (": not found"), the caller writes so.
+ * err_set() where the fact is known, err_sys() for errno, err_wrap() to say what we were doing. The
+ * text is sent to clients as it stands: what containerd ends in its class (": not found"), the
+ * caller writes so.
  *
  * A caller branches only on codes that the callee's header names. An Err pointer is never NULL.
  */
@@ -44,14 +45,17 @@ typedef struct Err {
         char msg[ERR_MSG_MAX];
 } Err;
 
-/* All three return -code, so that `return err_set(...)` reads well; the compiler is told that it is negative. */
+/* All three return -code, so that `return err_set(...)` reads well; the compiler is told that it is
+ * negative. */
 #define err_set(err, code, ...) err_negative(err_set_at(err, code, __FILE__, __LINE__, __VA_ARGS__))
 /* Maps an errno value to a code and appends ": " and its text. */
-#define err_sys(err, errnum, ...) err_negative(err_sys_at(err, errnum, __FILE__, __LINE__, __VA_ARGS__))
+#define err_sys(err, errnum, ...) \
+        err_negative(err_sys_at(err, errnum, __FILE__, __LINE__, __VA_ARGS__))
 /* Puts "what: " before the message; code and origin stay. */
 #define err_wrap(err, ...) err_negative(err_wrap_as(err, __VA_ARGS__))
 
-int err_set_at(Err *err, int code, const char *file, int line, const char *fmt, ...) PRINTF_LIKE(5, 6);
+int err_set_at(Err *err, int code, const char *file, int line, const char *fmt, ...)
+        PRINTF_LIKE(5, 6);
 int err_sys_at(Err *err, int errnum, const char *file, int line, const char *fmt, ...)
         PRINTF_LIKE(5, 6);
 int err_wrap_as(Err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);

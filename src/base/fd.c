@@ -112,7 +112,8 @@ ssize_t fd_send(int sock, const void *buf, size_t n, int fd)
         return r;
 }
 
-/* Keeps the first descriptor that came and closes the rest: a peer may send more than was agreed. */
+/* Keeps the first descriptor that came and closes the rest: a peer may send more than was agreed.
+ */
 static void take_fds(struct msghdr *msg, int *ret_fd)
 {
         for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {

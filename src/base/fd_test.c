@@ -23,7 +23,8 @@ TEST(file_read_has_a_limit)
         free(TAKE(text));
         CHECK_INT(file_read(NULL, AT_FDCWD, path, 4, &text, &n, &err), -RESOURCE_EXHAUSTED);
         CHECK_INT(file_read(NULL, AT_FDCWD, "/nowhere", 4, &text, &n, &err), -NOT_FOUND);
-        CHECK(file_read(NULL, AT_FDCWD, "/proc/self/status", 1 << 20, &text, &n, &err) == 0 && n > 100);
+        CHECK(file_read(NULL, AT_FDCWD, "/proc/self/status", 1 << 20, &text, &n, &err) == 0 &&
+              n > 100);
 }
 
 TEST(file_write_durable_is_all_or_nothing)
@@ -55,7 +56,8 @@ TEST(fd_passing)
         int sv[2], got, p[2];
         char c = 0;
 
-        CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) == 0 && pipe2(p, O_CLOEXEC) == 0);
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) == 0 &&
+              pipe2(p, O_CLOEXEC) == 0);
         CHECK(fd_send(sv[0], "m", 1, p[0]) == 1);
         CHECK(fd_recv(sv[1], &c, 1, &got) == 1 && c == 'm' && got >= 0);
         CHECK(fcntl(got, F_GETFD) & FD_CLOEXEC);

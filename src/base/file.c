@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whole files. The durable write follows the order that survives a power cut: data, fsync, rename, fsync of the folder. */
+/* Whole files. The durable write follows the order that survives a power cut: data, fsync, rename,
+ * fsync of the folder. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,7 +13,8 @@
 #include "base/mem.h"
 #include "base/path.h"
 
-int file_read(Arena *a, int dirfd, const char *path, size_t max, char **ret, size_t *ret_len, Err *err)
+int file_read(Arena *a, int dirfd, const char *path, size_t max, char **ret, size_t *ret_len,
+              Err *err)
 {
         int fd CLEANUP(cleanup_fd) = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
         char *heap CLEANUP(cleanup_free) = NULL;
@@ -32,7 +34,8 @@ int file_read(Arena *a, int dirfd, const char *path, size_t max, char **ret, siz
                         return err_sys(err, errno, "read %s", path);
                 len += (size_t)n;
                 if (len > max)
-                        return err_set(err, RESOURCE_EXHAUSTED, "%s is larger than %zu bytes", path, max);
+                        return err_set(err, RESOURCE_EXHAUSTED, "%s is larger than %zu bytes", path,
+                                       max);
                 if (len < cap)
                         break;
                 cap *= 2;
@@ -51,7 +54,8 @@ int file_read(Arena *a, int dirfd, const char *path, size_t max, char **ret, siz
 
 int file_write(int dirfd, const char *path, const void *data, size_t n, mode_t mode, Err *err)
 {
-        int fd CLEANUP(cleanup_fd) = openat(dirfd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+        int fd CLEANUP(cleanup_fd) =
+                openat(dirfd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
 
         if (fd < 0)
                 return err_sys(err, errno, "create %s", path);
@@ -71,7 +75,8 @@ static int sync_parent(int dirfd, const char *path, Err *err)
         return path_sync_dir(dirfd, dir, err);
 }
 
-int file_write_durable(int dirfd, const char *path, const void *data, size_t n, mode_t mode, Err *err)
+int file_write_durable(int dirfd, const char *path, const void *data, size_t n, mode_t mode,
+                       Err *err)
 {
         char *tmp CLEANUP(cleanup_free) = NULL;
         int fd CLEANUP(cleanup_fd) = -1;
@@ -82,8 +87,8 @@ int file_write_durable(int dirfd, const char *path, const void *data, size_t n, 
         fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
         if (fd < 0)
                 return err_sys(err, errno, "create %s", tmp);
-        if (fault_hit() || fd_write_all(fd, data, n) < 0 || fault_hit() || fsync(fd) < 0 || fault_hit() ||
-            renameat(dirfd, tmp, dirfd, path) < 0) {
+        if (fault_hit() || fd_write_all(fd, data, n) < 0 || fault_hit() || fsync(fd) < 0 ||
+            fault_hit() || renameat(dirfd, tmp, dirfd, path) < 0) {
                 int saved = errno;
 
                 unlinkat(dirfd, tmp, 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SipHash-2-4, https://131002.net/siphash/siphash.pdf. The seed is drawn before main(), so no thread races for it. */
+/* SipHash-2-4, https://131002.net/siphash/siphash.pdf. The seed is drawn before main(), so no
+ * thread races for it. */
 #include "base/hash.h"
 
 #include <sys/random.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * jansson under limits. jansson's own nesting limit is a compile-time 2048, so depth is counted before it sees the
- * text. Numbers beyond int64 make it refuse the document; then the text is decoded again with integers as reals, and
- * every real that came from an integer is checked: 2^64-1 is kept by a table of its own, the rest is refused.
+ * jansson under limits. jansson's own nesting limit is a compile-time 2048, so depth is counted
+ * before it sees the text. Numbers beyond int64 make it refuse the document; then the text is
+ * decoded again with integers as reals, and every real that came from an integer is checked: 2^64-1
+ * is kept by a table of its own, the rest is refused.
  */
 #include "base/json.h"
 
@@ -11,7 +12,8 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-/* How 18446744073709551615 arrives as a double: 2^64. No other integer up to 2^64-1 within a spec needs it. */
+/* How 18446744073709551615 arrives as a double: 2^64. No other integer up to 2^64-1 within a spec
+ * needs it. */
 #define U64_MAX_AS_REAL 18446744073709551616.0
 /* 2^53: every integer up to here has a double of its own. */
 #define EXACT_MAX 9007199254740992.0
@@ -32,7 +34,8 @@ static int check_depth(const char *text, size_t n, const char *what, Err *err)
                         in_string = 1;
                 } else if (c == '{' || c == '[') {
                         if (++depth > LIMIT_JSON_DEPTH)
-                                return err_set(err, INVALID_ARGUMENT, "%s: nested deeper than %d levels", what,
+                                return err_set(err, INVALID_ARGUMENT,
+                                               "%s: nested deeper than %d levels", what,
                                                LIMIT_JSON_DEPTH);
                 } else if (c == '}' || c == ']') {
                         depth--;
@@ -81,7 +84,8 @@ static int settle_number(json_t *parent, const Place *at, const json_t *j, Err *
         return 0;
 }
 
-/* Decoded with integers as reals: those within int64 become integers again, 2^64 stays, what is inexact is named. */
+/* Decoded with integers as reals: those within int64 become integers again, 2^64 stays, what is
+ * inexact is named. */
 static int settle_numbers(json_t *parent, const Place *at, json_t *j, Err *err)
 {
         const char *k;
@@ -90,13 +94,15 @@ static int settle_numbers(json_t *parent, const Place *at, json_t *j, Err *err)
         int r;
 
         if (json_is_object(j)) {
-                json_object_foreach(j, k, child) {
+                json_object_foreach(j, k, child)
+                {
                         r = settle_numbers(j, &(Place){at, k, 0}, child, err);
                         if (r < 0)
                                 return r;
                 }
         } else if (json_is_array(j)) {
-                json_array_foreach(j, i, child) {
+                json_array_foreach(j, i, child)
+                {
                         r = settle_numbers(j, &(Place){at, NULL, i}, child, err);
                         if (r < 0)
                                 return r;
@@ -115,7 +121,8 @@ int json_read(const char *text, size_t n, size_t max, const char *what, json_t *
         int r;
 
         if (n > max)
-                return err_set(err, INVALID_ARGUMENT, "%s: %zu bytes are more than the limit of %zu", what, n, max);
+                return err_set(err, INVALID_ARGUMENT,
+                               "%s: %zu bytes are more than the limit of %zu", what, n, max);
         r = check_depth(text, n, what, err);
         if (r < 0)
                 return r;
@@ -127,7 +134,8 @@ int json_read(const char *text, size_t n, size_t max, const char *what, json_t *
                         return r;
         }
         if (!j)
-                return err_set(err, INVALID_ARGUMENT, "%s: line %d, column %d: %s", what, e.line, e.column, e.text);
+                return err_set(err, INVALID_ARGUMENT, "%s: line %d, column %d: %s", what, e.line,
+                               e.column, e.text);
         *ret = TAKE(j);
         return 0;
 }
@@ -225,7 +233,8 @@ json_t *json_u64(uint64_t n)
         return n > INT64_MAX ? json_real((double)n) : json_integer((json_int_t)n);
 }
 
-/* jansson has no integers beyond int64, so a document is written by ourselves: numbers as they were read. */
+/* jansson has no integers beyond int64, so a document is written by ourselves: numbers as they were
+ * read. */
 static void write_text(const json_t *j, Str *out)
 {
         const char *k;
@@ -236,7 +245,8 @@ static void write_text(const json_t *j, Str *out)
         if (json_is_object(j)) {
                 str_add_char(out, '{');
                 i = 0;
-                json_object_foreach((json_t *)(uintptr_t)j, k, child) {
+                json_object_foreach((json_t *)(uintptr_t)j, k, child)
+                {
                         json_t *key CLEANUP(json_decrefp) = json_string_nocheck(k);
 
                         if (i++)
@@ -248,7 +258,8 @@ static void write_text(const json_t *j, Str *out)
                 str_add_char(out, '}');
         } else if (json_is_array(j)) {
                 str_add_char(out, '[');
-                json_array_foreach(j, i, child) {
+                json_array_foreach(j, i, child)
+                {
                         if (i)
                                 str_add_char(out, ',');
                         write_text(child, out);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading and building JSON with jansson under our limits: size, depth, no duplicate keys. Integers up to 2^64-1 are
- * exact: a number beyond int64 that is exactly 18446744073709551615 is read as such (how specs write an unlimited
- * rlimit), any other inexact number is refused by its path.
+ * Reading and building JSON with jansson under our limits: size, depth, no duplicate keys. Integers
+ * up to 2^64-1 are exact: a number beyond int64 that is exactly 18446744073709551615 is read as
+ * such (how specs write an unlimited rlimit), any other inexact number is refused by its path.
  *
  * A local document is declared `json_t *j CLEANUP(json_decrefp) = NULL;`, jansson's own.
  *
- * Readers: json_get_*() look a member up, leave *ret alone when it is absent or null, and answer INVALID_ARGUMENT
- * naming the member when its type is wrong. Borrowed strings live as long as the document.
+ * Readers: json_get_*() look a member up, leave *ret alone when it is absent or null, and answer
+ * INVALID_ARGUMENT naming the member when its type is wrong. Borrowed strings live as long as the
+ * document.
  */
 #pragma once
 

@@ -16,13 +16,17 @@ TEST(json_unlimited_rlimit_survives)
         double half;
         Err err;
 
-        CHECK(read_text("{\"hard\":18446744073709551615,\"soft\":1024,\"x\":0.5,\"a\":[1,18446744073709551615]}", &j, &err) == 0);
+        CHECK(read_text(
+                      "{\"hard\":18446744073709551615,\"soft\":1024,\"x\":0.5,\"a\":[1,18446744073709551615]}",
+                      &j, &err) == 0);
         CHECK(json_get_u64(j, "hard", &hard, &err) == 0 && hard == UINT64_MAX);
         CHECK(json_get_u64(j, "soft", &soft, &err) == 0 && soft == 1024);
         half = json_real_value(json_object_get(j, "x"));
         CHECK(half == 0.5);
         text = json_text(j);
-        CHECK_STR(text, "{\"hard\":18446744073709551615,\"soft\":1024,\"x\":0.5,\"a\":[1,18446744073709551615]}");
+        CHECK_STR(
+                text,
+                "{\"hard\":18446744073709551615,\"soft\":1024,\"x\":0.5,\"a\":[1,18446744073709551615]}");
 }
 
 TEST(json_inexact_numbers_are_refused_by_path)
@@ -30,14 +34,16 @@ TEST(json_inexact_numbers_are_refused_by_path)
         json_t *j CLEANUP(json_decrefp) = NULL;
         Err err;
 
-        CHECK(read_text("{\"a\":{\"b\":[1,18446744073709551000]}}", &j, &err) == -INVALID_ARGUMENT ||
-              json_real_value(json_array_get(json_object_get(json_object_get(j, "a"), "b"), 1)) == 18446744073709551616.0);
+        CHECK(read_text("{\"a\":{\"b\":[1,18446744073709551000]}}", &j, &err) ==
+                      -INVALID_ARGUMENT ||
+              json_real_value(json_array_get(json_object_get(json_object_get(j, "a"), "b"), 1)) ==
+                      18446744073709551616.0);
         CHECK(read_text("{\"a\":{\"b\":[1,9300000000000000000]}}", &j, &err) == -INVALID_ARGUMENT);
         CHECK_STR(err.msg, "doc.a.b[1]: number is not exact");
 }
 
-/* The path is for the error: an array below a long key must not pay for it with each element. This would
- * take minutes. */
+/* The path is for the error: an array below a long key must not pay for it with each element. This
+ * would take minutes. */
 TEST(json_a_long_key_costs_its_length_once)
 {
         json_t *j CLEANUP(json_decrefp) = NULL;
@@ -63,7 +69,8 @@ TEST(json_bombs_and_duplicates)
         memset(deep, '[', sizeof(deep) - 1);
         deep[sizeof(deep) - 1] = 0;
         CHECK(read_text(deep, &j, &err) == -INVALID_ARGUMENT && strstr(err.msg, "nested"));
-        CHECK(read_text("{\"a\":1,\"a\":2}", &j, &err) == -INVALID_ARGUMENT && strstr(err.msg, "doc: line 1"));
+        CHECK(read_text("{\"a\":1,\"a\":2}", &j, &err) == -INVALID_ARGUMENT &&
+              strstr(err.msg, "doc: line 1"));
         CHECK(read_text("{\"a\":1", &j, &err) == -INVALID_ARGUMENT);
         CHECK(read_text("", &j, &err) == -INVALID_ARGUMENT);
         CHECK(json_read("[1,2]", 5, 4, "doc", &j, &err) == -INVALID_ARGUMENT);

@@ -45,12 +45,12 @@ static inline void list_remove(List *node)
 #define LIST_ENTRY(node, type, member) CONTAINER_OF(node, type, member)
 
 /* First element or NULL. */
-#define LIST_FIRST(head, type, member)                                                             \
+#define LIST_FIRST(head, type, member) \
         (list_empty(head) ? NULL : LIST_ENTRY((head)->next, type, member))
 
 /* The body may remove the current element, and no other. */
-#define LIST_FOREACH(item, head, type, member)                                                     \
-        for (type *item = LIST_ENTRY((head)->next, type, member),                                  \
-                  *item##_next = LIST_ENTRY(item->member.next, type, member);                      \
-             &item->member != (head);                                                              \
+#define LIST_FOREACH(item, head, type, member)                                \
+        for (type *item = LIST_ENTRY((head)->next, type, member),             \
+                  *item##_next = LIST_ENTRY(item->member.next, type, member); \
+             &item->member != (head);                                         \
              item = item##_next, item##_next = LIST_ENTRY(item->member.next, type, member))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Debug builds keep, per thread, the locks it holds; taking one of a lower or equal rank is a bug found at once. */
+/* Debug builds keep, per thread, the locks it holds; taking one of a lower or equal rank is a bug
+ * found at once. */
 #include "base/lock.h"
 
 #include <errno.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lines as logrus writes them. A line is built in a buffer on the stack and written at once; what does not fit is cut. */
+/* Lines as logrus writes them. A line is built in a buffer on the stack and written at once; what
+ * does not fit is cut. */
 #include "base/log.h"
 
 #include <stdarg.h>
@@ -93,8 +94,8 @@ static int bare(const char *s)
         if (!*s)
                 return 0;
         for (; *s; s++)
-                if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') ||
-                      strchr("-._/@^+", *s)))
+                if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') ||
+                      (*s >= '0' && *s <= '9') || strchr("-._/@^+", *s)))
                         return 0;
         return 1;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Logging to stderr as logrus writes it: time="…" level=info msg="…" key=value, or one JSON object a line. Below
- * services/ and cri/ nothing logs above debug; background work logs once, where it ends. Any thread; one line is
- * one write(2).
+ * Logging to stderr as logrus writes it: time="…" level=info msg="…" key=value, or one JSON object
+ * a line. Below services/ and cri/ nothing logs above debug; background work logs once, where it
+ * ends. Any thread; one line is one write(2).
  *
  *         log_info("loading plugin", "id", id, "type", type);
  *
- * Keys and values are strings in pairs; a NULL value leaves its pair out. Numbers: log_num(n) gives a text that
- * lives until the end of the full expression.
+ * Keys and values are strings in pairs; a NULL value leaves its pair out. Numbers: log_num(n) gives
+ * a text that lives until the end of the full expression.
  */
 #pragma once
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One epoll set for everything: descriptors, an eventfd for posted work, a signalfd per signal, a pidfd per child;
- * timers are a heap that sets epoll's time-out. A removed source is unhooked at once and freed after the current
- * batch of events, because the batch may still point at it.
+ * One epoll set for everything: descriptors, an eventfd for posted work, a signalfd per signal, a
+ * pidfd per child; timers are a heap that sets epoll's time-out. A removed source is unhooked at
+ * once and freed after the current batch of events, because the batch may still point at it.
  */
 #include "base/loop.h"
 
@@ -112,7 +112,8 @@ int loop_new(Loop **ret, Err *err)
         lock_init(&l->lock, LOCK_LOOP);
         list_init(&l->posts);
         l->thread = pthread_self();
-        if (l->epoll_fd < 0 || l->event_fd < 0 || epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->event_fd, &ev) < 0) {
+        if (l->epoll_fd < 0 || l->event_fd < 0 ||
+            epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->event_fd, &ev) < 0) {
                 int r = err_sys(err, errno, "event loop");
 
                 loop_free(l);
@@ -138,12 +139,12 @@ static void run_posts(Loop *l)
 
         list_init(&mine);
         lock_take(&l->lock);
-        LIST_FOREACH(p, &l->posts, Post, link) {
+        LIST_FOREACH (p, &l->posts, Post, link) {
                 list_remove(&p->link);
                 list_append(&mine, &p->link);
         }
         lock_drop(&l->lock);
-        LIST_FOREACH(p, &mine, Post, link) {
+        LIST_FOREACH (p, &mine, Post, link) {
                 list_remove(&p->link);
                 p->fn(p->ctx);
                 free(p);
@@ -198,7 +199,8 @@ static int watch(LoopSource *s, int fd, uint32_t events, LoopSource **ret, Err *
         return 0;
 }
 
-int loop_add_fd(Loop *l, int fd, uint32_t events, LoopFdFn fn, void *ctx, LoopSource **ret, Err *err)
+int loop_add_fd(Loop *l, int fd, uint32_t events, LoopFdFn fn, void *ctx, LoopSource **ret,
+                Err *err)
 {
         LoopSource *s = source_new(l, SOURCE_FD, ctx);
 
@@ -257,7 +259,8 @@ int loop_add_signal(Loop *l, int signo, LoopSignalFn fn, void *ctx, LoopSource *
         return 0;
 }
 
-int loop_add_child(Loop *l, pid_t pid, int pidfd, LoopChildFn fn, void *ctx, LoopSource **ret, Err *err)
+int loop_add_child(Loop *l, pid_t pid, int pidfd, LoopChildFn fn, void *ctx, LoopSource **ret,
+                   Err *err)
 {
         LoopSource *s = source_new(l, SOURCE_CHILD, ctx);
 

@@ -7,16 +7,15 @@
 #include <stdint.h>
 #include <string.h>
 
-#define ARRAY_LEN(a)             (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)                ((a) < (b) ? (a) : (b))
-#define MAX(a, b)                ((a) > (b) ? (a) : (b))
-#define PRINTF_LIKE(fmt, first)  __attribute__((format(printf, fmt, first)))
-#define UNUSED                   __attribute__((unused))
-#define NORETURN                 __attribute__((noreturn))
-#define WARN_UNUSED              __attribute__((warn_unused_result))
+#define ARRAY_LEN(a)                    (sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b)                       ((a) < (b) ? (a) : (b))
+#define MAX(a, b)                       ((a) > (b) ? (a) : (b))
+#define PRINTF_LIKE(fmt, first)         __attribute__((format(printf, fmt, first)))
+#define UNUSED                          __attribute__((unused))
+#define NORETURN                        __attribute__((noreturn))
+#define WARN_UNUSED                     __attribute__((warn_unused_result))
 
-#define CONTAINER_OF(ptr, type, member)                                                            \
-        ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 static inline int str_eq(const char *a, const char *b)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Open addressing with linear probing, at most three quarters full; removal shifts back, so there are no tombstones. */
+/* Open addressing with linear probing, at most three quarters full; removal shifts back, so there
+ * are no tombstones. */
 #include "base/map.h"
 
 #include "base/hash.h"

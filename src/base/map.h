@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hash map from strings to pointers; keys are copied, values are the caller's. Seeded per process, so that a
- * peer cannot choose colliding keys. Not locked. Embedded: `Map m CLEANUP(map_done) = {};`.
+ * A hash map from strings to pointers; keys are copied, values are the caller's. Seeded per
+ * process, so that a peer cannot choose colliding keys. Not locked. Embedded: `Map m
+ * CLEANUP(map_done) = {};`.
  */
 #pragma once
 
@@ -26,6 +27,6 @@ void *map_put(Map *m, const char *key, void *value);
 void *map_remove(Map *m, const char *key);
 
 /* Order is arbitrary; the body must not change the map. */
-#define MAP_FOREACH(slot, m)                                                                       \
-        for (MapSlot *slot = (m)->slots; slot < (m)->slots + (m)->cap; slot++)                     \
+#define MAP_FOREACH(slot, m)                                                   \
+        for (MapSlot *slot = (m)->slots; slot < (m)->slots + (m)->cap; slot++) \
                 if (slot->key)

@@ -32,14 +32,15 @@ TEST(map_behaves_like_an_array_of_flags)
                 }
                 CHECK_INT(m.n, n);
         }
-        MAP_FOREACH(slot, &m)
+        MAP_FOREACH (slot, &m)
                 n--;
         CHECK_INT(n, 0);
 }
 
 TEST(hash_is_the_published_function_per_length)
 {
-        /* Without the seed there is no vector to compare; that lengths and contents matter, there is. */
+        /* Without the seed there is no vector to compare; that lengths and contents matter, there
+         * is. */
         CHECK(hash_bytes("abc", 3) == hash_str("abc"));
         CHECK(hash_bytes("abc\0", 4) != hash_str("abc"));
         CHECK(hash_str("12345678") != hash_str("12345679"));

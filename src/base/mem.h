@@ -11,8 +11,9 @@ char *mem_strdup(const char *s); /* NULL gives NULL */
 char *mem_strndup(const char *s, size_t n);
 char *mem_printf(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
-/* For buffers of megabytes, not zeroed: on huge pages where the kernel has them, because touching such a buffer for
- * the first time costs more than filling it. *size is rounded up to what is there. Freed with free(). */
+/* For buffers of megabytes, not zeroed: on huge pages where the kernel has them, because touching
+ * such a buffer for the first time costs more than filling it. *size is rounded up to what is
+ * there. Freed with free(). */
 enum { MEM_LARGE = 1024 * 1024 };
 void *mem_alloc_large(size_t *size) __attribute__((returns_nonnull));
 

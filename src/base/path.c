@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Folders. Trees are removed with an explicit stack of open folders, so that depth costs descriptors and not stack;
- * beyond STACK_MAX levels a folder is first moved beside the top one, which keeps any depth removable.
+ * Folders. Trees are removed with an explicit stack of open folders, so that depth costs
+ * descriptors and not stack; beyond STACK_MAX levels a folder is first moved beside the top one,
+ * which keeps any depth removable.
  */
 #include "base/path.h"
 
@@ -108,14 +109,15 @@ typedef struct Removal {
         int dirfd; /* where the top name lies */
         Level stack[STACK_MAX];
         int depth;
-        VEC(char *) moved; /* folders too deep for the stack, moved beside the top one to be removed in turn */
+        VEC(char *)
+        moved; /* folders too deep for the stack, moved beside the top one to be removed in turn */
 } Removal;
 
 static void removal_done(Removal *r)
 {
         while (r->depth > 0)
                 closedir(r->stack[--r->depth].dir);
-        VEC_FOREACH(name, &r->moved)
+        VEC_FOREACH (name, &r->moved)
                 free(*name);
         VEC_DONE(&r->moved);
 }

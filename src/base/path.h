@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Folders and confined walks. Whoever walks a tree that somebody else may write uses path_open_in_root() or
- * path_open_beneath(), which are openat2(2) with RESOLVE_IN_ROOT or RESOLVE_BENEATH, and never joined strings.
+ * Folders and confined walks. Whoever walks a tree that somebody else may write uses
+ * path_open_in_root() or path_open_beneath(), which are openat2(2) with RESOLVE_IN_ROOT or
+ * RESOLVE_BENEATH, and never joined strings.
  */
 #pragma once
 
@@ -19,8 +20,8 @@ int path_open_dir(int dirfd, const char *path, mode_t mode, Err *err);
 int path_open_in_root(int root_fd, const char *path, int flags, mode_t mode);
 int path_open_beneath(int root_fd, const char *path, int flags, mode_t mode);
 
-/* rm -rf of one name below dirfd; never follows symlinks, never crosses a mount point, iterative depth.
- * An absent name is success. */
+/* rm -rf of one name below dirfd; never follows symlinks, never crosses a mount point, iterative
+ * depth. An absent name is success. */
 int path_remove_tree(int dirfd, const char *name, Err *err);
 /* Opens and fsyncs a folder. */
 int path_sync_dir(int dirfd, const char *path, Err *err);
@@ -29,7 +30,8 @@ int path_sync_dir(int dirfd, const char *path, Err *err);
 char *path_join(Arena *a, const char *dir, const char *name);
 /* The folder of the running executable, "/usr/bin"; cached, never NULL. */
 const char *path_self_dir(void);
-/* Where programs of ours lie that others of ours start, in order: beside the running one (a build folder), in
+/* Where programs of ours lie that others of ours start, in order: beside the running one (a build
+ * folder), in
  * ../libexec/lighter as seen from it, in /usr/libexec/lighter. NULL-terminated, cached. */
 const char *const *path_helper_dirs(void);
 /* Makes a relative path absolute with the working directory; cleans nothing else. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One queue, one lock. A thread is made when a job waits and none is idle; an idle one ends after IDLE_MS. */
+/* One queue, one lock. A thread is made when a job waits and none is idle; an idle one ends after
+ * IDLE_MS. */
 #include "base/pool.h"
 
 #include <errno.h>
@@ -98,7 +99,8 @@ static int put_job(Pool *p, Job *job)
         p->queued++;
         if (p->queued > p->idle && p->threads < p->max_threads) {
                 p->threads++;
-                /* Without a new thread the job waits for a busy one; without any there would be no one to wait for. */
+                /* Without a new thread the job waits for a busy one; without any there would be no
+                 * one to wait for. */
                 if (start_thread(p) != 0) {
                         p->threads--;
                         assert(p->threads > 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A bounded pool of threads for handlers: plain blocking C that computes or waits for disk, never for somebody's
- * patience. Threads are made when needed and end after a while without work, so that an idle daemon holds none.
+ * A bounded pool of threads for handlers: plain blocking C that computes or waits for disk, never
+ * for somebody's patience. Threads are made when needed and end after a while without work, so that
+ * an idle daemon holds none.
  */
 #pragma once
 

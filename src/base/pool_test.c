@@ -12,7 +12,9 @@ static void job(void *arg)
 {
         int now = __atomic_add_fetch(&running, 1, __ATOMIC_SEQ_CST);
 
-        for (int seen = __atomic_load_n(&most, __ATOMIC_SEQ_CST); now > seen && !__atomic_compare_exchange_n(&most, &seen, now, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);)
+        for (int seen = __atomic_load_n(&most, __ATOMIC_SEQ_CST);
+             now > seen && !__atomic_compare_exchange_n(&most, &seen, now, 0, __ATOMIC_SEQ_CST,
+                                                        __ATOMIC_SEQ_CST);)
                 ;
         usleep(1000);
         __atomic_sub_fetch(&running, 1, __ATOMIC_SEQ_CST);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * clone(2) with CLONE_VM|CLONE_VFORK: the child borrows our memory until exec, on a stack of its own, so that the cost
- * does not grow with the daemon. It calls nothing but async-signal-safe functions and reports a failed step through
- * the shared frame. Signals are blocked across the clone, and the child resets every handler, or a handler of ours
- * would run in it on our memory.
+ * clone(2) with CLONE_VM|CLONE_VFORK: the child borrows our memory until exec, on a stack of its
+ * own, so that the cost does not grow with the daemon. It calls nothing but async-signal-safe
+ * functions and reports a failed step through the shared frame. Signals are blocked across the
+ * clone, and the child resets every handler, or a handler of ours would run in it on our memory.
  */
 #include "base/proc.h"
 
@@ -27,16 +27,17 @@
 
 enum { STACK_BYTES = 64 * 1024, FD_STAGE = 512 };
 
-/* A child that execs never leaves its frames, so what AddressSanitizer has marked in them would be met by whoever
- * has that memory next. */
+/* A child that execs never leaves its frames, so what AddressSanitizer has marked in them would be
+ * met by whoever has that memory next. */
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #endif
 
-/* ThreadSanitizer takes the child for a fork and stops looking at the thread that made it, in our memory: its builds
- * give the child a copy, and share only the mapping with its stack and its report. */
+/* ThreadSanitizer takes the child for a fork and stops looking at the thread that made it, in our
+ * memory: its builds give the child a copy, and share only the mapping with its stack and its
+ * report. */
 #if defined(__SANITIZE_THREAD__)
 enum { BORROW = 0, STACK_MAP = MAP_SHARED };
 #else
@@ -45,7 +46,8 @@ enum { BORROW = CLONE_VM, STACK_MAP = MAP_PRIVATE };
 
 extern char **environ;
 
-/* AddressSanitizer marks the frames of a child that never returned from exec, and the next stack may lie there. */
+/* AddressSanitizer marks the frames of a child that never returned from exec, and the next stack
+ * may lie there. */
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 static void forget_poison(char *stack)
@@ -73,8 +75,8 @@ static int fail(Start *s, const char *what)
         return 127;
 }
 
-/* By system calls: glibc's functions leave alone the signals that it keeps for itself, which a parent may have
- * blocked or ignored. */
+/* By system calls: glibc's functions leave alone the signals that it keeps for itself, which a
+ * parent may have blocked or ignored. */
 static void reset_signals(void)
 {
         const struct {
@@ -91,8 +93,8 @@ static void reset_signals(void)
 }
 
 /*
- * Puts every descriptor at its number. Sources may lie where targets go, so all are first copied above both; the
- * copies are O_CLOEXEC and vanish with exec, the final ones are not.
+ * Puts every descriptor at its number. Sources may lie where targets go, so all are first copied
+ * above both; the copies are O_CLOEXEC and vanish with exec, the final ones are not.
  */
 static int place_fds(Start *s)
 {
@@ -113,7 +115,8 @@ static int place_fds(Start *s)
         return 0;
 }
 
-/* All above 2 that nobody named are closed at exec; so is what a library opened without O_CLOEXEC. */
+/* All above 2 that nobody named are closed at exec; so is what a library opened without O_CLOEXEC.
+ */
 static int close_rest(Start *s)
 {
         const ProcSpec *spec = s->spec;
@@ -179,7 +182,8 @@ int proc_spawn(const ProcSpec *spec, Proc *ret, Err *err)
         *shared = s;
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &old);
-        pid = clone(child_main, stack + STACK_BYTES, BORROW | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, shared, &pidfd);
+        pid = clone(child_main, stack + STACK_BYTES, BORROW | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
+                    shared, &pidfd);
         saved = errno;
         pthread_sigmask(SIG_SETMASK, &old, NULL);
         s = *shared;
@@ -199,7 +203,9 @@ static int ms_left(uint64_t deadline_ns)
 {
         uint64_t now = time_mono_ns();
 
-        return deadline_ns <= now ? 0 : (int)MIN((deadline_ns - now + NS_PER_MS - 1) / NS_PER_MS, (uint64_t)INT_MAX);
+        return deadline_ns <= now ? 0
+                                  : (int)MIN((deadline_ns - now + NS_PER_MS - 1) / NS_PER_MS,
+                                             (uint64_t)INT_MAX);
 }
 
 int proc_wait(Proc *p, int timeout_ms, int *ret_status, Err *err)
@@ -219,7 +225,8 @@ int proc_wait(Proc *p, int timeout_ms, int *ret_status, Err *err)
         fd_close(p->pidfd);
         p->pidfd = -1;
         if (late)
-                return err_set(err, DEADLINE_EXCEEDED, "process %d did not end within %d ms", p->pid, timeout_ms);
+                return err_set(err, DEADLINE_EXCEEDED, "process %d did not end within %d ms",
+                               p->pid, timeout_ms);
         *ret_status = status;
         return 0;
 }
@@ -271,11 +278,13 @@ static void take_output(Feed *f)
                 str_add_n(&f->output, buf, MIN((size_t)n, f->max_out - f->output.len));
 }
 
-/* Until the output has ended; a process that keeps running with its output closed is proc_wait's affair. */
+/* Until the output has ended; a process that keeps running with its output closed is proc_wait's
+ * affair. */
 static void pump(Feed *f, uint64_t deadline, int timeout_ms)
 {
         while (f->out >= 0) {
-                struct pollfd pfd[2] = {{.fd = f->out, .events = POLLIN}, {.fd = f->in, .events = POLLOUT}};
+                struct pollfd pfd[2] = {{.fd = f->out, .events = POLLIN},
+                                        {.fd = f->in, .events = POLLOUT}};
                 int r = poll(pfd, 2, timeout_ms < 0 ? -1 : ms_left(deadline));
 
                 if (r < 0 && errno == EINTR)
@@ -289,11 +298,13 @@ static void pump(Feed *f, uint64_t deadline, int timeout_ms)
         }
 }
 
-int proc_run(const ProcSpec *spec, const void *input, size_t n_input, int merge_stderr, size_t max_out, int timeout_ms,
-             int *ret_status, char **ret_out, size_t *ret_len, Err *err)
+int proc_run(const ProcSpec *spec, const void *input, size_t n_input, int merge_stderr,
+             size_t max_out, int timeout_ms, int *ret_status, char **ret_out, size_t *ret_len,
+             Err *err)
 {
         uint64_t deadline = time_mono_ns() + (uint64_t)MAX(timeout_ms, 0) * NS_PER_MS;
-        Feed f CLEANUP(feed_done) = {.in = -1, .out = -1, .input = input, .n_input = n_input, .max_out = max_out};
+        Feed f CLEANUP(feed_done) = {
+                .in = -1, .out = -1, .input = input, .n_input = n_input, .max_out = max_out};
         int child_in CLEANUP(cleanup_fd) = -1, child_out CLEANUP(cleanup_fd) = -1;
         VEC(ProcFd) fds = {};
         ProcSpec with = *spec;
@@ -344,12 +355,15 @@ char *proc_find(const char *name)
 
         if (strchr(name, '/'))
                 return access(name, X_OK) == 0 ? mem_strdup(name) : NULL;
-        for (const char *at = path ? path : "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"; *at;) {
+        for (const char *at = path ? path
+                                   : "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+             *at;) {
                 size_t n = strcspn(at, ":");
                 char *full CLEANUP(cleanup_free) = mem_printf("%.*s/%s", (int)n, at, name);
                 struct stat st;
 
-                if (*at == '/' && stat(full, &st) == 0 && S_ISREG(st.st_mode) && access(full, X_OK) == 0)
+                if (*at == '/' && stat(full, &st) == 0 && S_ISREG(st.st_mode) &&
+                    access(full, X_OK) == 0)
                         return TAKE(full);
                 at += n + (at[n] == ':');
         }

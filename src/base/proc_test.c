@@ -15,8 +15,8 @@ static int run(const char *script, const char *input, int timeout_ms, char **out
         const char *argv[] = {"sh", "-c", script, NULL};
         int status, r;
 
-        r = proc_run(&(ProcSpec){.path = "/bin/sh", .argv = argv}, input, strlen(input), 1, 1 << 20, timeout_ms, &status,
-                     out, NULL, err);
+        r = proc_run(&(ProcSpec){.path = "/bin/sh", .argv = argv}, input, strlen(input), 1, 1 << 20,
+                     timeout_ms, &status, out, NULL, err);
         return r < 0 ? r : proc_exit_code(status);
 }
 
@@ -43,15 +43,19 @@ TEST(proc_failed_exec_is_an_error_not_a_status)
         Proc p;
         Err err;
 
-        CHECK_INT(proc_spawn(&(ProcSpec){.path = "/nowhere/x", .argv = argv}, &p, &err), -NOT_FOUND);
+        CHECK_INT(proc_spawn(&(ProcSpec){.path = "/nowhere/x", .argv = argv}, &p, &err),
+                  -NOT_FOUND);
         CHECK_STR(err.msg, "exec /nowhere/x: No such file or directory");
-        CHECK_INT(proc_spawn(&(ProcSpec){.path = "/bin/sh", .argv = argv, .cwd = "/nowhere"}, &p, &err), -NOT_FOUND);
+        CHECK_INT(proc_spawn(&(ProcSpec){.path = "/bin/sh", .argv = argv, .cwd = "/nowhere"}, &p,
+                             &err),
+                  -NOT_FOUND);
         CHECK_STR(err.msg, "chdir /nowhere: No such file or directory");
 }
 
 TEST(proc_hands_over_exactly_the_named_descriptors)
 {
-        const char *argv[] = {"sh", "-c", "ls /proc/self/fd | tr '\\n' ' '; cat <&3; cat <&4", NULL};
+        const char *argv[] = {"sh", "-c", "ls /proc/self/fd | tr '\\n' ' '; cat <&3; cat <&4",
+                              NULL};
         char *out CLEANUP(cleanup_free) = NULL;
         int leak = open("/dev/null", O_RDONLY); /* not O_CLOEXEC, as a library might */
         int a[2], b[2], status;
@@ -84,7 +88,9 @@ TEST(proc_child_starts_with_default_signals)
         sigaddset(&usr1, SIGUSR1);
         sigprocmask(SIG_BLOCK, &usr1, NULL);
         signal(SIGPIPE, SIG_IGN);
-        CHECK_INT(run("grep -E 'Sig(Blk|Ign)' /proc/self/status | cut -f2 | sort -u", "", 5000, &out, &err), 0);
+        CHECK_INT(run("grep -E 'Sig(Blk|Ign)' /proc/self/status | cut -f2 | sort -u", "", 5000,
+                      &out, &err),
+                  0);
         CHECK_STR(out, "0000000000000000\n");
         signal(SIGPIPE, SIG_DFL);
         sigprocmask(SIG_UNBLOCK, &usr1, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A growing byte string, always NUL-terminated. Embedded: `Str s CLEANUP(str_done) = {};`. Never fails. */
+/* A growing byte string, always NUL-terminated. Embedded: `Str s CLEANUP(str_done) = {};`. Never
+ * fails. */
 #pragma once
 
 #include <stdarg.h>

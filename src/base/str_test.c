@@ -37,9 +37,18 @@ TEST(utf8_takes_only_shortest_forms)
                 const char *s;
                 int ok;
         } cases[] = {
-                {"plain", 1},       {"\xc3\xa9", 1},         {"\xe2\x82\xac", 1},     {"\xf0\x9f\x98\x80", 1},
-                {"\xc0\x80", 0},    {"\xc1\xbf", 0},         {"\xe0\x80\x80", 0},     {"\xed\xa0\x80", 0},
-                {"\xf4\x90\x80\x80", 0}, {"\xc3", 0},        {"\xe2\x82", 0},         {"\xff", 0},
+                {"plain", 1},
+                {"\xc3\xa9", 1},
+                {"\xe2\x82\xac", 1},
+                {"\xf0\x9f\x98\x80", 1},
+                {"\xc0\x80", 0},
+                {"\xc1\xbf", 0},
+                {"\xe0\x80\x80", 0},
+                {"\xed\xa0\x80", 0},
+                {"\xf4\x90\x80\x80", 0},
+                {"\xc3", 0},
+                {"\xe2\x82", 0},
+                {"\xff", 0},
                 {"a\x80", 0},
         };
 

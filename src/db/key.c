@@ -14,7 +14,8 @@ enum {
         GROUP_MAX = 100, /* bytes of a part that others follow */
         MARK = 0xff,
         TAIL = 1 + SHA256_DIGEST_SIZE,
-        NAME_KEEP = LIMIT_DB_NAME - SHA256_DIGEST_SIZE, /* of a long name; less where room is short */
+        NAME_KEEP =
+                LIMIT_DB_NAME - SHA256_DIGEST_SIZE, /* of a long name; less where room is short */
 };
 
 static void put(DbKey *k, const void *p, size_t n)

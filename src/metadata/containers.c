@@ -42,9 +42,8 @@ static int check(MetaTxn *txn, const Containers__Container *c, const char *doing
         r = identifier_check("container.ID", c->id, &why);
         for (size_t i = 0; r == 0 && i < c->n_extensions; i++)
                 if (str_empty(c->extensions[i]->key))
-                        r = err_set(
-                                &why, INVALID_ARGUMENT,
-                                "container.Extension keys must not be zero-length: "
+                        r = err_set(&why, INVALID_ARGUMENT,
+                                    "container.Extension keys must not be zero-length: "
                                     "invalid argument");
         if (r == 0)
                 r = labels_check(c->labels, c->n_labels, "containers.Labels", &why);
@@ -52,9 +51,8 @@ static int check(MetaTxn *txn, const Containers__Container *c, const char *doing
                 r = err_set(&why, INVALID_ARGUMENT,
                             "container.Runtime.Name must be set: invalid argument");
         if (r == 0 && !str_empty(c->snapshot_key) && str_empty(c->snapshotter))
-                r = err_set(
-                        &why, INVALID_ARGUMENT,
-                        "container.Snapshotter must be set if container.SnapshotKey is set: "
+                r = err_set(&why, INVALID_ARGUMENT,
+                            "container.Snapshotter must be set if container.SnapshotKey is set: "
                             "invalid argument");
         return r < 0 ? meta_fail(txn, why.code, "%s: %s", doing, why.msg) : 0;
 }

@@ -46,8 +46,8 @@ static char *find_program(const WorkerOptions *o, Err *err)
                         return path;
                 free(path);
         }
-        err_set(err, NOT_FOUND, "%s is neither in %s nor in /usr/libexec/lighter: not found", o->name,
-                path_self_dir());
+        err_set(err, NOT_FOUND, "%s is neither in %s nor in /usr/libexec/lighter: not found",
+                o->name, path_self_dir());
         return NULL;
 }
 

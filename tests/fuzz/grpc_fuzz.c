@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whatever a client may send after the preface, against a server whose handlers run straight away. */
+/* Whatever a client may send after the preface, against a server whose handlers run straight away.
+ */
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,7 +18,8 @@ static void run_now(void *ctx, void (*fn)(void *), void *arg)
         fn(arg);
 }
 
-static int measure(Call *c, const Content__WriteContentRequest *req, Content__WriteContentResponse *rsp)
+static int measure(Call *c, const Content__WriteContentRequest *req,
+                   Content__WriteContentResponse *rsp)
 {
         rsp->offset = (int64_t)req->data.len;
         return req->offset ? err_set(c->err, ABORTED, "%s", req->ref) : 0;
@@ -43,7 +45,8 @@ static const RpcStreamOps echo_ops = {.message = echo};
 static const RpcStreamOps flow_ops = {.writable = flow};
 
 static const RpcMethod methods[] = {
-        RPC_UNARY_METHOD("U", measure, content__write_content_request, content__write_content_response),
+        RPC_UNARY_METHOD("U", measure, content__write_content_request,
+                         content__write_content_response),
         RPC_STREAM_METHOD("E", &echo_ops, content__write_content_request,
                           content__read_content_response, RPC_CLIENT_STREAMS | RPC_SERVER_STREAMS),
         RPC_STREAM_METHOD("F", &flow_ops, content__read_content_request,
@@ -61,14 +64,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         Err err;
 
         log_init(LOG_FATAL, LOG_FORMAT_TEXT);
-        if (loop_new(&loop, &err) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        if (loop_new(&loop, &err) < 0 ||
+            socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
                 return 0;
         client = pair[0];
         registry = rpc_registry_new(run_now, NULL);
         rpc_registry_add(registry, &service, NULL);
         server = grpc_server_new(loop, registry, NULL);
         if (grpc_server_adopt(server, pair[1], &err) == 0) {
-                n = MIN(n, (size_t)100000); /* fits into the socket */
+                n = MIN(n, (size_t)100000);                     /* fits into the socket */
                 (void)!write(client, preface, sizeof(preface)); /* the NUL ends the settings */
                 (void)!write(client, data, n);
                 for (int i = 0; i < 8; i++)

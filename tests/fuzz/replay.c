@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A main() for fuzz targets without a fuzzer: runs the target over every file of its corpus, and over variations of each
- * (cut short, one byte changed), so that each build checks what fuzzing has found. Closes as a test does.
+ * A main() for fuzz targets without a fuzzer: runs the target over every file of its corpus, and
+ * over variations of each (cut short, one byte changed), so that each build checks what fuzzing has
+ * found. Closes as a test does.
  */
 #include <dirent.h>
 #include <fcntl.h>
