@@ -79,8 +79,9 @@ format:
 
 lint: all
 	ci/need lint
-	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr -I src -I $(BUILD) src cmd
-	clang-tidy --quiet -p $(BUILD) $(filter %.c,$(SOURCES))
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+		--suppressions-list=ci/cppcheck-suppressions -I src -I $(BUILD) src cmd
+	clang-tidy --quiet -p $(BUILD) $(filter-out %_test.c,$(filter src/%.c cmd/%.c,$(SOURCES)))
 
 install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/lighterd $(BUILD)/lighter

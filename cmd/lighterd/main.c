@@ -260,7 +260,7 @@ static int serve(Daemon *d, Err *err)
                 setup_notify("READY=1");
                 snprintf(text, sizeof(text), "lighterd successfully booted in %.6fs",
                          (double)(time_mono_ns() - started) / NS_PER_SEC);
-                log_info(text, NULL, NULL);
+                log_info(text);
                 malloc_trim(0);
                 r = loop_run(d->loop, err);
         }
