@@ -456,7 +456,7 @@ def test_create_start_ps(cli):
                      cli("ps", "-a").stdout, re.M)
     assert cli("containers", "ls").stdout.split()[3:] == ["c1", IMAGE, "io.containerd.runc.v2"]
     p = cli("tasks", "start", "c1", check=False)
-    assert (p.returncode, p.stdout) == (3, "started\n")
+    assert (p.returncode, p.stdout, p.stderr) == (3, "started\n", "")
     assert cli("containers", "ls", "-q", "labels.tier==db").stdout == "c1\n"
     assert cli("containers", "label", "c1", "tier=", "x=y").stdout == "io.containerd.image.config.stop-signal=SIGTERM,x=y\n"
     info = json.loads(cli("containers", "info", "c1").stdout)
@@ -527,9 +527,12 @@ def test_terminal_resize_and_restore(cli):
     raw = termios.tcgetattr(t.fd)
     assert not raw[3] & termios.ICANON
     fcntl.ioctl(t.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 132, 0, 0))
-    time.sleep(0.5)
-    t.send("stty size\n")
-    t.read_until("50 132")
+    for _ in range(20):                  # the new size takes its way through daemon and shim
+        t.send("stty size\n")
+        with contextlib.suppress(AssertionError):
+            t.read_until("50 132", 0.5)
+            break
+    assert "50 132" in t.seen
     fd = os.dup(t.fd)
     os.kill(t.pid, signal.SIGTERM)       # ends us, and with --rm the container; the terminal is given back
     assert t.wait() == 128 + signal.SIGTERM

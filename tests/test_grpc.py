@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import os
+import re
 import socket
 import struct
 import time
@@ -288,7 +289,7 @@ def test_floods_without_work(raw, flood):
 
 def resident(daemon):
     """Bytes; None in a build whose sanitizer keeps freed memory."""
-    if "asan" in open(f"/proc/{daemon.pid}/maps").read():
+    if re.search("lib[at]san", open(f"/proc/{daemon.pid}/maps").read()):
         return None
     return int(open(f"/proc/{daemon.pid}/statm").read().split()[1]) * 4096
 
