@@ -129,8 +129,8 @@ class Daemon:
     """One lighterd with a root, a state folder and sockets of its own."""
     namespace = None  # what ctr and cli use when a call names none
 
-    def __init__(self, config="", flags=()):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lt-"))
+    def __init__(self, config="", flags=(), parent=None):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lt-", dir=parent))
         self.address = str(self.dir / "l.sock")
         self.root, self.state = self.dir / "root", self.dir / "state"
         self.log_path = self.dir / "log"
