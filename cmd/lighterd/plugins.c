@@ -88,7 +88,7 @@ static void db_close(void *instance)
 
 typedef struct OverlayfsConfig {
         const char *root_path;
-        int upperdir_label, sync_remove, slow_chown;
+        int upperdir_label, sync_remove;
         ConfigStrings mount_options;
 } OverlayfsConfig;
 
@@ -96,7 +96,7 @@ static const ConfigKey overlayfs_keys[] = {
         {"root_path", CONFIG_STRING, offsetof(OverlayfsConfig, root_path), "", 0, 0},
         {"upperdir_label", CONFIG_BOOL, offsetof(OverlayfsConfig, upperdir_label), "false", 0, 0},
         {"sync_remove", CONFIG_BOOL, offsetof(OverlayfsConfig, sync_remove), "false", 0, 0},
-        {"slow_chown", CONFIG_BOOL, offsetof(OverlayfsConfig, slow_chown), "false", 0, 0},
+        {"slow_chown", CONFIG_UNSERVED, 0, "false", 0, 0},
         {"mount_options", CONFIG_STRINGS, offsetof(OverlayfsConfig, mount_options), "", 0, 0},
 };
 static const ConfigSchema overlayfs_schema = CONFIG_SCHEMA(overlayfs_keys, OverlayfsConfig);
@@ -120,7 +120,6 @@ static int overlayfs_init(PluginContext *pc, void **ret, Err *err)
                 .mount_options = config->mount_options.v,
                 .upperdir_label = config->upperdir_label,
                 .sync_remove = config->sync_remove,
-                .slow_chown = config->slow_chown,
         };
         const char *root = str_empty(config->root_path) ? pc->root : config->root_path;
         Snapshotter *sn;

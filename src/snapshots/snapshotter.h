@@ -114,7 +114,6 @@ typedef struct OverlayfsOptions {
                 *mount_options; /* NULL-terminated, appended to overlay mounts; NULL for none */
         int upperdir_label;     /* stat tells containerd.io/snapshot/overlay.upperdir */
         int sync_remove;        /* removal deletes before it answers */
-        int slow_chown;
 } OverlayfsOptions;
 
 /* Both make root, and delete what earlier runs have left there without a record. root is absolute;
