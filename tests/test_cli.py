@@ -30,7 +30,9 @@ class Containerd:
         config = self.dir / "config.toml"
         config.write_text(f'version = 2\nroot = "{self.dir}/root"\nstate = "{self.dir}/state"\n'
                           'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
-                          f'[grpc]\naddress = "{self.address}"\n')
+                          f'[grpc]\naddress = "{self.address}"\n'
+                          # what no lease holds would be collected under the feet of a test
+                          '[plugins."io.containerd.gc.v1.scheduler"]\nmutation_threshold = 1000000\nstartup_delay = "1h"\n')
         self.log_file = open(self.dir / "log", "wb")
         self.process = subprocess.Popen(["containerd", "--config", config], stderr=self.log_file, stdout=self.log_file)
         eventually("containerd answering", lambda: run(["ctr", "-a", self.address, "version"], check=False,

@@ -37,6 +37,7 @@ typedef struct Fixture {
         RpcRegistry *registry;
         int create_fails, delete_fails, no_pids; /* what the shim does */
         int hang;                                /* State and Connect are not answered */
+        RuntimeTimeouts timeouts;                /* of the next runtime_open() */
         int creates, waits, deletes, shutdowns;  /* what it was asked */
         char options[200], bundle[400];
         Call *waiting[8];
@@ -142,7 +143,8 @@ static void shim_serve(const RpcService *service)
 
         unlink(f->socket);
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", f->socket);
+        assert(strlen(f->socket) < sizeof(sun.sun_path));
+        memcpy(sun.sun_path, f->socket, strlen(f->socket));
         assert(bind(fd, (struct sockaddr *)&sun, sizeof(sun)) == 0 && listen(fd, 100) == 0);
         f->registry = rpc_registry_new(run_now, NULL);
         rpc_registry_add(f->registry, service, NULL);
@@ -183,6 +185,7 @@ static void runtime_open(void)
                 .ttrpc_address = "/run/test.sock.ttrpc",
                 .daemon_path = "/usr/bin/lighterd",
                 .version = "2.3.4",
+                .timeouts = f->timeouts,
         };
         Err err = {};
 
@@ -734,6 +737,31 @@ TEST(tasks_are_found_again)
         CHECK_INT(ask_state("c1", 5000), 0);
         CHECK_INT(delete_task("c1"), 0);
         CHECK_INT(ask_state("c2", 5000), 0);
+}
+
+/* With the default this would wait for seconds, with none of them for ever. */
+TEST(a_silent_shim_has_the_configured_time_to_be_found_again)
+{
+        Fixture fx CLEANUP(fixture_done) = {.timeouts = {.load = 30}};
+        Task *t;
+
+        fixture_open(&fx);
+        CHECK_INT(runtime_timeouts(f->rt)->load, 30);
+        CHECK_INT(runtime_timeouts(f->rt)->cleanup, LIMIT_SHIM_CLEANUP_MS);
+        CHECK_INT(runtime_timeouts(f->rt)->shutdown, LIMIT_SHIM_SHUTDOWN_MS);
+        CHECK_INT(runtime_timeouts(f->rt)->state, LIMIT_TASK_STATE_MS);
+        CHECK_INT(create("c1"), 0);
+        runtime_close();
+        f->hang = 1;
+        agains = 0;
+        runtime_open();
+        t = runtime_find(f->rt, "default", "c1");
+        CHECK(t && task_defer(t, again, NULL));
+        UNTIL(__atomic_load_n(&agains, __ATOMIC_ACQUIRE) == 1);
+        CHECK(!task_defer(t, again, NULL)); /* kept, for it may only be slow */
+        task_unref(t);
+        f->hang = 0;
+        CHECK_INT(delete_task("c1"), 0);
 }
 
 TEST(leaked_and_dead_shims_are_cleaned_up_at_start)
