@@ -232,6 +232,7 @@ static int create_done(Op *op, int r, OpReply *reply, Err *err)
         if (reply->n_data > 0)
                 c->cgroup = mem_strdup(reply->data);
         exits_register(p, reply->pid);
+        exits_logger(p);
         publish_create(c, op->req);
         if (oom_start(&c->oom, c->shim->loop, !!(reply->flags & FLAG_OOM_V2),
                       op_take_fd(reply, SLOT_OOM_EVENT), op_take_fd(reply, SLOT_OOM_STATE), on_oom,

@@ -176,6 +176,7 @@ static int start_done(Op *op, int r, OpReply *reply, Err *err)
                           &ignored) < 0 &&
             !p->reaped)
                 kill(p->pid, SIGKILL);
+        exits_logger(p);
         ev.container_id = c->id;
         ev.exec_id = p->exec_id;
         ev.pid = (uint32_t)p->pid;

@@ -272,6 +272,12 @@ void exits_register(Process *p, pid_t pid)
         set_exit(p, STATUS_UNKNOWN, time_now());
 }
 
+void exits_logger(Process *p)
+{
+        if (p->io.logger > 0 && !is_our_child(p->io.logger))
+                p->io.logger = 0;
+}
+
 void exits_release(Process *p)
 {
         p->held = 0;

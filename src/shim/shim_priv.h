@@ -105,6 +105,9 @@ void exits_expect(Shim *s);
 void exits_unexpect(Shim *s);
 /* The process has this pid now; an exit that came before is taken up. */
 void exits_register(Process *p, pid_t pid);
+/* Its io has a logging program, which may have ended and been reaped before anybody knew it: then
+ * its pid may be somebody else's, and is forgotten. */
+void exits_logger(Process *p);
 /* The op on it has ended: an exit that came meanwhile takes effect. */
 void exits_release(Process *p);
 /* Ends everybody's wait. */
