@@ -93,6 +93,14 @@ def test_unknown_keys_are_logged_with_their_place(configured):
     assert "key=io.containerd.no.v1.such" in log
 
 
+def test_timeouts_are_taken_or_said_to_be_none_of_ours(configured):
+    log = configured("version = 2\n[timeouts]\n"
+                     "'io.containerd.timeout.shim.load' = '7s'\n'io.containerd.timeout.shim.cleanup' = '1m'\n"
+                     "'io.containerd.timeout.shim.shutdown' = '0s'\n'io.containerd.timeout.task.state' = '1s'\n"
+                     "'io.containerd.timeout.bolt.open' = '9s'\n").start().log()
+    assert re.findall(r"Ignoring timeout in TOML.* key=(\S+)", log) == ["io.containerd.timeout.bolt.open"], log
+
+
 def test_a_file_as_dockerd_writes_it(configured):
     d = configured("""disabled_plugins = ["cri"]
 oom_score = 0

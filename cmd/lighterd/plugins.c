@@ -5,8 +5,11 @@
  * registry of a server.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include "base/clock.h"
 #include "base/fd.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include "base/path.h"
 #include "daemon.h"
@@ -303,6 +306,15 @@ static char *runtime_name_of(void *ctx, const char *ns, const char *id)
         return c && c->runtime ? mem_strdup(c->runtime->name) : NULL;
 }
 
+/* A shim that gets no time at all could never be used, so there is at least a millisecond. */
+static int shim_timeout(const Daemon *d, const char *name, int fallback_ms)
+{
+        const int64_t ms = (int64_t)NS_PER_MS;
+        int64_t n = config_timeout(d->config, name, fallback_ms * ms) / ms;
+
+        return (int)MIN(MAX(n, 1), INT_MAX);
+}
+
 static int runtime_init(PluginContext *pc, void **ret, Err *err)
 {
         const Daemon *d = host(pc);
@@ -315,6 +327,17 @@ static int runtime_init(PluginContext *pc, void **ret, Err *err)
                 .daemon_path = self,
                 .version = API_VERSION,
                 .runtime_name = runtime_name_of,
+                .timeouts =
+                        {
+                                .load = shim_timeout(d, "io.containerd.timeout.shim.load",
+                                                     LIMIT_SHIM_LOAD_MS),
+                                .cleanup = shim_timeout(d, "io.containerd.timeout.shim.cleanup",
+                                                        LIMIT_SHIM_CLEANUP_MS),
+                                .shutdown = shim_timeout(d, "io.containerd.timeout.shim.shutdown",
+                                                         LIMIT_SHIM_SHUTDOWN_MS),
+                                .state = shim_timeout(d, "io.containerd.timeout.task.state",
+                                                      LIMIT_TASK_STATE_MS),
+                        },
         };
         Platform platform = platform_host();
         const ShimConfig *shim;

@@ -91,7 +91,8 @@ static void undo_delete_replied(void *ctx, int r, const void *bytes, size_t n, c
 
         o->lost |= r == -DEADLINE_EXCEEDED || r == -UNAVAILABLE;
         req.id = o->what->id;
-        task_call(o->task, "Shutdown", &req, LIMIT_SHIM_SHUTDOWN_MS, undo_shutdown_replied, o);
+        task_call(o->task, "Shutdown", &req, o->op.rt->timeouts.shutdown, undo_shutdown_replied,
+                  o);
 }
 
 static void undo(CreateOp *o)
@@ -104,7 +105,7 @@ static void undo(CreateOp *o)
         }
         o->lost = 0;
         req.id = o->what->id;
-        task_call(o->task, "Delete", &req, LIMIT_SHIM_CLEANUP_MS, undo_delete_replied, o);
+        task_call(o->task, "Delete", &req, o->op.rt->timeouts.cleanup, undo_delete_replied, o);
 }
 
 static int cancelled(CreateOp *o)

@@ -246,7 +246,7 @@ static void delete_replied(void *ctx, int r, const void *bytes, size_t n, const 
                 o->exited_at.nanos = rsp->exited_at ? rsp->exited_at->nanos : 0;
         }
         req.id = o->id;
-        task_call(o->task, "Shutdown", &req, LIMIT_SHIM_SHUTDOWN_MS, shutdown_replied, o);
+        task_call(o->task, "Shutdown", &req, o->op.rt->timeouts.shutdown, shutdown_replied, o);
 }
 
 static void delete_begin(Op *op)

@@ -86,7 +86,8 @@ static void leak_delete_replied(void *ctx, int r, const void *bytes, size_t n, c
         LoadOp *o = ctx;
 
         req.id = o->task->id;
-        task_call(o->task, "Shutdown", &req, LIMIT_SHIM_SHUTDOWN_MS, leak_shutdown_replied, o);
+        task_call(o->task, "Shutdown", &req, o->op.rt->timeouts.shutdown, leak_shutdown_replied,
+                  o);
 }
 
 static void load_ready(LoadOp *o)
@@ -120,7 +121,8 @@ static void pids_replied(void *ctx, int r, const void *bytes, size_t n, const Er
                 log_info("cleaning leaked shim process", "id", o->task->id, "namespace",
                          o->task->ns);
                 req.id = o->task->id;
-                task_call(o->task, "Delete", &req, LIMIT_SHIM_CLEANUP_MS, leak_delete_replied, o);
+                task_call(o->task, "Delete", &req, o->op.rt->timeouts.cleanup,
+                          leak_delete_replied, o);
                 return;
         }
         load_ready(o);
@@ -138,7 +140,7 @@ static void connect_replied(void *ctx, int r, const void *bytes, size_t n, const
         if (r == -UNIMPLEMENTED && t->api == 3) {
                 t->api = 2;
                 connect.id = t->id;
-                task_call(t, "Connect", &connect, LIMIT_SHIM_LOAD_MS, connect_replied, o);
+                task_call(t, "Connect", &connect, o->op.rt->timeouts.load, connect_replied, o);
                 return;
         }
         if (r == -DEADLINE_EXCEEDED) {
@@ -150,7 +152,7 @@ static void connect_replied(void *ctx, int r, const void *bytes, size_t n, const
                                   n, &rsp, &bad) == 0) {
                 o->pid = rsp->task_pid;
                 pids.id = t->id;
-                task_call(t, "Pids", &pids, LIMIT_SHIM_LOAD_MS, pids_replied, o);
+                task_call(t, "Pids", &pids, o->op.rt->timeouts.load, pids_replied, o);
                 return;
         }
         log_warn("failed to load shim", "error", bad.code ? bad.msg : err->msg, "id", t->id,
@@ -175,7 +177,7 @@ static void load_connect(void *arg)
                 return;
         }
         req.id = o->task->id;
-        task_call(o->task, "Connect", &req, LIMIT_SHIM_LOAD_MS, connect_replied, o);
+        task_call(o->task, "Connect", &req, o->op.rt->timeouts.load, connect_replied, o);
 }
 
 /* Which binary made this shim: its note, else what the container's record says. */

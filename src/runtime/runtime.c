@@ -39,6 +39,16 @@ static char **make_env(const RuntimeOptions *o)
         return env.v;
 }
 
+static RuntimeTimeouts make_timeouts(const RuntimeTimeouts *t)
+{
+        return (RuntimeTimeouts){
+                .load = t->load ? t->load : LIMIT_SHIM_LOAD_MS,
+                .cleanup = t->cleanup ? t->cleanup : LIMIT_SHIM_CLEANUP_MS,
+                .shutdown = t->shutdown ? t->shutdown : LIMIT_SHIM_SHUTDOWN_MS,
+                .state = t->state ? t->state : LIMIT_TASK_STATE_MS,
+        };
+}
+
 int runtime_new(const RuntimeOptions *o, Loop *loop, Pool *pool, Exchange *ex, Runtime **ret,
                 Err *err)
 {
@@ -63,6 +73,7 @@ int runtime_new(const RuntimeOptions *o, Loop *loop, Pool *pool, Exchange *ex, R
         rt->env = make_env(o);
         rt->runtime_name = o->runtime_name;
         rt->runtime_name_ctx = o->runtime_name_ctx;
+        rt->timeouts = make_timeouts(&o->timeouts);
         lock_init(&rt->lock, LOCK_TASKS);
         lock_init(&rt->wait_lock, LOCK_SHIM);
         lock_init(&rt->probe_lock, LOCK_LEAF);
@@ -146,6 +157,11 @@ Runtime *runtime_free(Runtime *rt)
         rt->magic = 0;
         free(rt);
         return NULL;
+}
+
+const RuntimeTimeouts *runtime_timeouts(const Runtime *rt)
+{
+        return &rt->timeouts;
 }
 
 void runtime_post(Runtime *rt, void (*fn)(void *ctx), void *ctx)

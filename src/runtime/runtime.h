@@ -26,6 +26,14 @@
 typedef struct Runtime Runtime;
 typedef struct Task Task;
 
+/* How long a shim has, in milliseconds; 0: what base/limits.h says. */
+typedef struct RuntimeTimeouts {
+        int load;     /* of an earlier daemon, to answer when it is found again: each call */
+        int cleanup;  /* `SHIM delete`, and to undo what it has begun */
+        int shutdown; /* to end */
+        int state;    /* to say what a process does */
+} RuntimeTimeouts;
+
 /* Copied. Strings may be NULL only where it says so. */
 typedef struct RuntimeOptions {
         const char *root,
@@ -41,6 +49,7 @@ typedef struct RuntimeOptions {
          * bundles that do not say which shim made them. */
         char *(*runtime_name)(void *ctx, const char *ns, const char *id);
         void *runtime_name_ctx;
+        RuntimeTimeouts timeouts;
 } RuntimeOptions;
 
 int runtime_new(const RuntimeOptions *o, Loop *loop, Pool *pool, Exchange *ex, Runtime **ret,
@@ -53,6 +62,8 @@ int runtime_start(Runtime *rt, Err *err);
 void runtime_stop(Runtime *rt);
 /* After runtime_stop() and after the pool has ended. Takes NULL; returns NULL. */
 Runtime *runtime_free(Runtime *rt);
+/* With nothing left to its default. */
+const RuntimeTimeouts *runtime_timeouts(const Runtime *rt);
 /* fn runs on the loop's thread. */
 void runtime_post(Runtime *rt, void (*fn)(void *ctx), void *ctx);
 

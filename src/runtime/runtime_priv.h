@@ -62,6 +62,7 @@ struct Runtime {
         char **env; /* of shims, complete; NULL-terminated */
         char *(*runtime_name)(void *ctx, const char *ns, const char *id);
         void *runtime_name_ctx;
+        RuntimeTimeouts timeouts; /* none is 0 */
 
         Lock lock; /* LOCK_TASKS: down to the next line */
         Map tasks; /* "ns/id" -> Task, one reference each */

@@ -284,7 +284,7 @@ int shim_delete(Runtime *rt, const char *binary, const char *bundle, const char 
         arena_init(&a, LIMIT_PB_ARENA_BASE);
         command(&c, &a, rt, binary, bundle, ns, id, "delete");
         c.spec.keep_stderr = 1; /* its warnings go where ours go */
-        r = proc_run(&c.spec, NULL, 0, 0, OUTPUT_MAX, LIMIT_SHIM_CLEANUP_MS, &status, &out, &n_out,
+        r = proc_run(&c.spec, NULL, 0, 0, OUTPUT_MAX, rt->timeouts.cleanup, &status, &out, &n_out,
                      err);
         if (r < 0)
                 return r;

@@ -21,7 +21,7 @@ int shim_start(Runtime *rt, const char *binary, const char *bundle, const char *
 int shim_remember(const char *bundle, const char *binary, const Bootstrap *b, Err *err);
 /* NOT_FOUND. The binary is on the heap. */
 int shim_recall_binary(const char *bundle, char **ret, Err *err);
-/* Runs `SHIM delete` in the bundle, at most LIMIT_SHIM_CLEANUP_MS. */
+/* Runs `SHIM delete` in the bundle, at most as long as the timeout of clean-up. */
 int shim_delete(Runtime *rt, const char *binary, const char *bundle, const char *ns, const char *id,
                 uint32_t *ret_pid, TaskExit *ret, Err *err);
 /* Whether a `-v` text tells of a shim that expects its options alone on stdin: built on containerd

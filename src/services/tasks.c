@@ -107,7 +107,7 @@ Google__Protobuf__Timestamp *tasks_time(Arena *a, int64_t sec, int32_t nsec)
 /* How a method's answer comes from the shim's. */
 typedef struct Step {
         const char *method;
-        int timeout_ms;
+        int timeout_ms; /* 0: the configured one of State */
         const ProtobufCMessageDescriptor *reply; /* NULL: nothing to take over */
         void (*fill)(Call *c, const void *reply, void *rsp);
 } Step;
@@ -147,10 +147,12 @@ static void answered(void *ctx, int r, const void *bytes, size_t n, const Err *e
 /* Takes over the reference. forget: the process that an answer of 0 has deleted. */
 static int ask(Call *c, Task *t, const Step *step, const void *req, const char *forget)
 {
+        const TasksService *s = c->ctx;
         Asked *a = arena_new(c->arena, Asked);
+        int ms = step->timeout_ms ? step->timeout_ms : runtime_timeouts(s->runtime)->state;
 
         *a = (Asked){c, t, step, forget};
-        task_call(t, step->method, req, step->timeout_ms, answered, a);
+        task_call(t, step->method, req, ms, answered, a);
         return RPC_PENDING;
 }
 
@@ -229,8 +231,7 @@ static void fill_get(Call *c, const void *reply, void *rsp)
 
 static int get(Call *c, const Tasks__GetRequest *req, void *rsp)
 {
-        static const Step step = {"State", LIMIT_TASK_STATE_MS, &task__state_response__descriptor,
-                                  fill_get};
+        static const Step step = {"State", 0, &task__state_response__descriptor, fill_get};
         Task__StateRequest to = TASK__STATE_REQUEST__INIT;
         Task *t = NULL;
         int r;

@@ -136,6 +136,7 @@ static void list_fill(void *rsp, void **results, size_t n)
 /* The request's filter is a field that no version of containerd reads. */
 int tasks_list(Call *c, const Tasks__ListTasksRequest *req, Tasks__ListTasksResponse *rsp)
 {
+        const TasksService *s = c->ctx;
         Gather *g = arena_new(c->arena, Gather);
         Task **tasks;
         size_t n;
@@ -148,7 +149,7 @@ int tasks_list(Call *c, const Tasks__ListTasksRequest *req, Tasks__ListTasksResp
                 .call = c,
                 .method = "State",
                 .reply = &task__state_response__descriptor,
-                .timeout_ms = LIMIT_TASK_STATE_MS,
+                .timeout_ms = runtime_timeouts(s->runtime)->state,
                 .result = list_result,
                 .fill = list_fill,
         };
