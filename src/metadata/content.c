@@ -32,11 +32,6 @@ Blobs *blobs_free(Blobs *b)
         return NULL;
 }
 
-ContentStore *blobs_store(Blobs *b)
-{
-        return b->store;
-}
-
 int blob_not_found(const char *digest, Err *err)
 {
         return err_set(err, NOT_FOUND, "content digest %s: not found", digest);
@@ -130,19 +125,6 @@ int blobs_open(Blobs *b, const char *ns, Arena *a, const char *digest, int *ret_
         return r < 0 ? r : content_open(b->store, &d, ret_fd, ret_size, err);
 }
 
-int blobs_read(Blobs *b, const char *ns, Arena *a, const char *digest, size_t max, char **ret,
-               size_t *ret_len, Err *err)
-{
-        Content__Info *info;
-        Digest d;
-        int r;
-
-        r = blobs_info(b, ns, a, digest, &info, err);
-        if (r == 0)
-                r = digest_parse(digest, &d, err);
-        return r < 0 ? r : content_read(b->store, &d, max, a, ret, ret_len, err);
-}
-
 static const char *info_field(void *ctx, const char *const *path, size_t n)
 {
         const Content__Info *info = ctx;
@@ -180,31 +162,14 @@ int blobs_list(Blobs *b, const char *ns, Arena *a, const char *const *filters, s
 static int apply_mask(Arena *a, Content__Info *to, const Content__Info *from,
                       const char *const *paths, size_t n_paths, Err *err)
 {
-        static const char *const all[] = {"labels"};
+        const char *other = labels_mask(a, &to->labels, &to->n_labels, from->labels, from->n_labels,
+                                        &content__info__labels_entry__descriptor, paths, n_paths);
 
-        if (n_paths == 0) {
-                paths = all;
-                n_paths = 1;
-        }
-        for (size_t i = 0; i < n_paths; i++) {
-                const char *key = mask_key(paths[i], "labels.");
-
-                if (str_eq(paths[i], "labels")) {
-                        to->labels = arena_memdup(a, from->labels,
-                                                  from->n_labels * sizeof(*from->labels));
-                        to->n_labels = from->n_labels;
-                        labels_normalise(to->labels, &to->n_labels);
-                } else if (key) {
-                        labels_set(a, &to->labels, &to->n_labels,
-                                   &content__info__labels_entry__descriptor, key,
-                                   labels_find(from->labels, from->n_labels, key));
-                } else {
-                        return err_set(
-                                err, INVALID_ARGUMENT,
-                                "cannot update \"%s\" field on content info \"%s\": invalid argument",
-                                paths[i], to->digest);
-                }
-        }
+        if (other)
+                return err_set(
+                        err, INVALID_ARGUMENT,
+                        "cannot update \"%s\" field on content info \"%s\": invalid argument",
+                        other, to->digest);
         return labels_check(to->labels, to->n_labels, "info.Labels", err);
 }
 
@@ -285,26 +250,4 @@ int blobs_delete(Blobs *b, const MetaCaller *who, Arena *a, const char *digest, 
          * collection. */
         blob_drop_file(b, &d, &ignored);
         return 0;
-}
-
-int blobs_put(Blobs *b, const MetaCaller *who, Arena *a, const char *ref, const void *data,
-              size_t n, Content__Info__LabelsEntry **labels, size_t n_labels, Digest *ret, Err *err)
-{
-        Ingest *in CLEANUP(ingest_closep) = NULL;
-        IngestSpec spec = {.who = *who, .ref = ref, .total = (int64_t)n};
-        IngestCommit commit = {.size = (int64_t)n, .labels = labels, .n_labels = n_labels};
-        Digest d;
-        int r;
-
-        digest_of(data, n, &d);
-        *ret = d;
-        spec.expected = commit.expected = d.text;
-        r = ingest_open(b, &spec, a, &in, err);
-        if (r == 0 && ingest_offset(in) > 0 && !ingest_is_virtual(in))
-                r = ingest_truncate(in, err);
-        if (r == 0 && !ingest_is_virtual(in))
-                r = ingest_write(in, data, n, err);
-        if (r == 0)
-                r = ingest_commit(in, a, &commit, ret, err);
-        return r == -ALREADY_EXISTS ? 0 : r;
 }

@@ -26,7 +26,6 @@ typedef struct MetaCaller {
 /* isolated: the other value of content_sharing_policy. Both are borrowed and outlive it. */
 Blobs *blobs_new(Metadata *m, ContentStore *store, int isolated);
 Blobs *blobs_free(Blobs *b); /* takes NULL, returns NULL */
-ContentStore *blobs_store(Blobs *b);
 
 /* NOT_FOUND "content D: not found". */
 int blobs_info(Blobs *b, const char *ns, Arena *a, const char *digest, Content__Info **ret,
@@ -42,9 +41,6 @@ int blobs_delete(Blobs *b, const MetaCaller *who, Arena *a, const char *digest, 
 /* For reading. NOT_FOUND if it is not this namespace's. */
 int blobs_open(Blobs *b, const char *ns, Arena *a, const char *digest, int *ret_fd,
                uint64_t *ret_size, Err *err);
-/* A whole document; RESOURCE_EXHAUSTED beyond max. */
-int blobs_read(Blobs *b, const char *ns, Arena *a, const char *digest, size_t max, char **ret,
-               size_t *ret_len, Err *err);
 
 typedef struct IngestSpec {
         MetaCaller who;
@@ -83,11 +79,6 @@ int ingests_status(Blobs *b, const char *ns, Arena *a, const char *ref, Content_
 int ingests_list(Blobs *b, const char *ns, Arena *a, const char *const *filters, size_t n_filters,
                  Content__Status ***ret, size_t *ret_n, Err *err);
 int ingests_abort(Blobs *b, const MetaCaller *who, Arena *a, const char *ref, Err *err);
-
-/* One document at once: open, write, commit. An existing one is success. */
-int blobs_put(Blobs *b, const MetaCaller *who, Arena *a, const char *ref, const void *data,
-              size_t n, Content__Info__LabelsEntry **labels, size_t n_labels, Digest *ret,
-              Err *err);
 
 DEFINE_CLEANUP(Blobs *, blobs_free)
 DEFINE_CLEANUP(Ingest *, ingest_close)

@@ -104,6 +104,34 @@ const char *mask_key(const char *path, const char *prefix)
         return str_starts(path, prefix) ? path + strlen(prefix) : NULL;
 }
 
+const char *labels_mask(Arena *a, void *to, size_t *n_to, const void *from, size_t n_from,
+                        const ProtobufCMessageDescriptor *entry_desc, const char *const *paths,
+                        size_t n_paths)
+{
+        static const char *const all[] = {"labels"};
+
+        if (n_paths == 0) {
+                paths = all;
+                n_paths = 1;
+        }
+        for (size_t i = 0; i < n_paths; i++) {
+                const char *key = mask_key(paths[i], "labels.");
+
+                if (str_eq(paths[i], "labels")) {
+                        LabelEntry **v = arena_memdup(a, from, n_from * sizeof(*v));
+
+                        *n_to = n_from;
+                        labels_normalise(v, n_to);
+                        *(LabelEntry ***)to = v;
+                } else if (key) {
+                        labels_set(a, to, n_to, entry_desc, key, labels_find(from, n_from, key));
+                } else {
+                        return paths[i];
+                }
+        }
+        return NULL;
+}
+
 Google__Protobuf__Timestamp *time_to_pb(Arena *a, Time t)
 {
         Google__Protobuf__Timestamp *pb = arena_new(a, Google__Protobuf__Timestamp);

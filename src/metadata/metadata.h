@@ -141,6 +141,11 @@ const char *labels_field(const void *entries, size_t n, const char *const *path,
                          size_t from);
 /* PREFIX of "labels.KEY" is "labels."; the key, or NULL when the path is another. */
 const char *mask_key(const char *path, const char *prefix);
+/* Takes over what the paths of a mask name, where only labels may change; no path means all of
+ * them. to: a pointer to the array. Returns the path that names something else, or NULL. */
+const char *labels_mask(Arena *a, void *to, size_t *n_to, const void *from, size_t n_from,
+                        const ProtobufCMessageDescriptor *entry_desc, const char *const *paths,
+                        size_t n_paths);
 
 /* A google.protobuf.Timestamp in the arena; to and from base/clock.h. */
 Google__Protobuf__Timestamp *time_to_pb(Arena *a, Time t);

@@ -270,31 +270,13 @@ int snapshots_usage(Snapshots *s, const char *ns, Arena *a, const char *snapshot
 static int apply_mask(Arena *a, Snapshots__Info *to, const Snapshots__Info *from,
                       const char *const *paths, size_t n_paths, Err *err)
 {
-        static const char *const all[] = {"labels"};
+        const char *other = labels_mask(a, &to->labels, &to->n_labels, from->labels, from->n_labels,
+                                        &snapshots__info__labels_entry__descriptor, paths, n_paths);
 
-        if (n_paths == 0) {
-                paths = all;
-                n_paths = 1;
-        }
-        for (size_t i = 0; i < n_paths; i++) {
-                const char *key = mask_key(paths[i], "labels.");
-
-                if (str_eq(paths[i], "labels")) {
-                        to->labels = arena_memdup(a, from->labels,
-                                                  from->n_labels * sizeof(*from->labels));
-                        to->n_labels = from->n_labels;
-                        labels_normalise(to->labels, &to->n_labels);
-                } else if (key) {
-                        labels_set(a, &to->labels, &to->n_labels,
-                                   &snapshots__info__labels_entry__descriptor, key,
-                                   labels_find(from->labels, from->n_labels, key));
-                } else {
-                        return err_set(
-                                err, INVALID_ARGUMENT,
-                                "cannot update \"%s\" field on snapshot \"%s\": invalid argument",
-                                paths[i], to->name);
-                }
-        }
+        if (other)
+                return err_set(err, INVALID_ARGUMENT,
+                               "cannot update \"%s\" field on snapshot \"%s\": invalid argument",
+                               other, to->name);
         return labels_check(to->labels, to->n_labels, "info.Labels", err);
 }
 
