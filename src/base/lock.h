@@ -11,17 +11,16 @@
 #include "base/macros.h"
 
 /*      name              rank  what it guards */
-#define LOCK_TABLE(X)                                             \
-        X(LOCK_INGEST, 10, "the table of open ingest writers")    \
-        X(LOCK_BLOB, 15, "removal and commit of one blob")        \
-        X(LOCK_TASKS, 30, "the task table and the shim table")    \
-        X(LOCK_SHIM, 35, "one shim's connection and waiters")     \
-        X(LOCK_EVENTS, 50, "subscribers of the exchange")         \
-        X(LOCK_CALL, 55, "the state of one call")                 \
-        X(LOCK_DB_TURN, 90, "queues and state of the database")   \
-        X(LOCK_CLIENT, 92, "a client connection's pending calls") \
-        X(LOCK_POOL, 95, "the queue of the pool")                 \
-        X(LOCK_LOOP, 96, "work posted to the loop")               \
+#define LOCK_TABLE(X)                                           \
+        X(LOCK_INGEST, 10, "the table of open ingest writers")  \
+        X(LOCK_BLOB, 15, "removal and commit of one blob")      \
+        X(LOCK_TASKS, 30, "the task table and the shim table")  \
+        X(LOCK_SHIM, 35, "one shim's connection and waiters")   \
+        X(LOCK_EVENTS, 50, "subscribers of the exchange")       \
+        X(LOCK_CALL, 55, "the state of one call")               \
+        X(LOCK_DB_TURN, 90, "queues and state of the database") \
+        X(LOCK_POOL, 95, "the queue of the pool")               \
+        X(LOCK_LOOP, 96, "work posted to the loop")             \
         X(LOCK_LEAF, 99, "something small and final; nothing is taken inside")
 
 enum LockId {

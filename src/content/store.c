@@ -11,7 +11,6 @@
  */
 #include "content/store.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -117,79 +116,6 @@ int content_open(ContentStore *s, const Digest *d, int *ret_fd, uint64_t *ret_si
                 return err_set(err, DATA_LOSS, "blob %s is not a file", d->text);
         *ret_size = (uint64_t)st.st_size;
         *ret_fd = TAKE_FD(fd);
-        return 0;
-}
-
-int content_read(ContentStore *s, const Digest *d, size_t max, Arena *a, char **ret,
-                 size_t *ret_len, Err *err)
-{
-        int fd CLEANUP(cleanup_fd) = -1;
-        uint64_t size;
-        ssize_t n;
-        char *buf;
-        int r;
-
-        r = content_open(s, d, &fd, &size, err);
-        if (r < 0)
-                return r;
-        if (size > max)
-                return err_set(err, RESOURCE_EXHAUSTED,
-                               "blob %s is %llu bytes, at most %zu can be read as a document",
-                               d->text, (unsigned long long)size, max);
-        buf = arena_alloc(a, (size_t)size + 1);
-        n = fd_read_all(fd, buf, (size_t)size);
-        if (n < 0)
-                return err_sys(err, errno, "read blob %s", d->text);
-        *ret = buf;
-        *ret_len = (size_t)n;
-        return 0;
-}
-
-static int walk_alg(ContentStore *s, const char *alg, int (*fn)(void *, const ContentInfo *),
-                    void *ctx, Err *err)
-{
-        char path[CONTENT_PATH_MAX];
-        struct dirent *e;
-        DIR *dir;
-        int fd, r = 0;
-
-        snprintf(path, sizeof(path), "blobs/%s", alg);
-        fd = openat(s->root, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-                return errno == ENOENT ? 0 : err_sys(err, errno, "open %s", path);
-        dir = fdopendir(fd);
-        if (!dir) {
-                fd_close(fd);
-                return err_sys(err, ENOMEM, "open %s", path);
-        }
-        while (r == 0 && (e = readdir(dir))) {
-                char text[DIGEST_TEXT_MAX + NAME_MAX];
-                ContentInfo info;
-                Digest d;
-                Err ignored;
-
-                snprintf(text, sizeof(text), "%s:%s", alg, e->d_name);
-                /* Gone since it was listed: not ours to tell. */
-                if (digest_parse(text, &d, &ignored) < 0 ||
-                    content_info(s, &d, &info, &ignored) < 0)
-                        continue;
-                r = fn(ctx, &info);
-        }
-        closedir(dir);
-        return r;
-}
-
-int content_walk(ContentStore *s, int (*fn)(void *ctx, const ContentInfo *info), void *ctx,
-                 Err *err)
-{
-        static const DigestAlg algs[] = {DIGEST_SHA256, DIGEST_SHA384, DIGEST_SHA512};
-
-        for (size_t i = 0; i < ARRAY_LEN(algs); i++) {
-                int r = walk_alg(s, digest_alg_name(algs[i]), fn, ctx, err);
-
-                if (r != 0)
-                        return r;
-        }
         return 0;
 }
 

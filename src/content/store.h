@@ -40,12 +40,6 @@ ContentStore *content_store_free(ContentStore *s); /* takes NULL; no writer may 
 /* Blobs. NOT_FOUND "content D: not found". */
 int content_info(ContentStore *s, const Digest *d, ContentInfo *ret, Err *err);
 int content_open(ContentStore *s, const Digest *d, int *ret_fd, uint64_t *ret_size, Err *err);
-/* A whole document into the arena; RESOURCE_EXHAUSTED beyond max. */
-int content_read(ContentStore *s, const Digest *d, size_t max, Arena *a, char **ret,
-                 size_t *ret_len, Err *err);
-/* Calls fn for each blob; stops at the first non-zero answer and returns it. */
-int content_walk(ContentStore *s, int (*fn)(void *ctx, const ContentInfo *info), void *ctx,
-                 Err *err);
 
 /*
  * Pins: whoever relies on a blob that has no record yet pins it, from before the look until after

@@ -577,11 +577,6 @@ int extract_finish(Extract *x, Err *err)
         return 0;
 }
 
-uint64_t extract_entries(const Extract *x)
-{
-        return x->entries;
-}
-
 Extract *extract_new(const ExtractOptions *o)
 {
         Extract *x = mem_new(Extract);

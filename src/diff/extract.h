@@ -41,7 +41,6 @@ Extract *extract_free(Extract *x); /* takes NULL, returns NULL */
 int extract_entry(Extract *x, const TarEntry *e, TarReader *t, Err *err);
 /* Times of folders, which writing into them has changed. */
 int extract_finish(Extract *x, Err *err);
-uint64_t extract_entries(const Extract *x);
 
 /* All of it. */
 int extract_archive(const ExtractOptions *o, TarReader *t, uint64_t *ret_entries, Err *err);

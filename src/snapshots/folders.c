@@ -517,30 +517,6 @@ static int update(Snapshotter *sn, DbTxn *txn, const char *key, const SnapshotLa
         return txn->failed;
 }
 
-typedef struct WalkAdaptor {
-        FolderSnapshotter *fs;
-        Arena *arena;
-        int (*fn)(void *ctx, const SnapshotInfo *info);
-        void *ctx;
-} WalkAdaptor;
-
-static int walk_record(void *arg, const Record *rec)
-{
-        WalkAdaptor *w = arg;
-        SnapshotInfo info;
-
-        info_of(w->fs, w->arena, rec, &info);
-        return w->fn(w->ctx, &info);
-}
-
-static int walk(Snapshotter *sn, DbTxn *txn, Arena *a,
-                int (*fn)(void *ctx, const SnapshotInfo *info), void *ctx, Err *err)
-{
-        WalkAdaptor w = {.fs = folder_snapshotter(sn), .arena = a, .fn = fn, .ctx = ctx};
-
-        return record_walk(txn, a, sn->name, walk_record, &w, err);
-}
-
 static int usage(Snapshotter *sn, const char *key, SnapshotUsage *ret, Err *err)
 {
         FolderSnapshotter *fs = folder_snapshotter(sn);
@@ -595,7 +571,6 @@ static const SnapshotterOps ops = {
         .stat = stat_snapshot,
         .mounts = mounts,
         .update = update,
-        .walk = walk,
         .usage = usage,
         .sync = sync_removed,
         .free = free_snapshotter,

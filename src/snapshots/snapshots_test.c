@@ -15,7 +15,7 @@
 #include "base/lock.h"
 #include "base/path.h"
 #include "base/test.h"
-#include "snapshots/snapshotter.h"
+#include "snapshots/snapshotter_priv.h"
 #include "snapshots/tree.h"
 
 typedef struct Fixture {
@@ -440,7 +440,7 @@ static int life(Fixture *f)
         return take_away(f, "c");
 }
 
-static int count_info(void *ctx, const SnapshotInfo *info)
+static int count_record(void *ctx, const Record *rec)
 {
         (*(int *)ctx)++;
         return 0;
@@ -452,7 +452,7 @@ static int n_records(Fixture *f)
         int n = 0;
 
         if (db_begin_ro(f->env, &txn, &f->err) < 0 ||
-            snapshotter_walk(f->sn, &txn, &f->a, count_info, &n, &f->err) < 0)
+            record_walk(&txn, &f->a, f->sn->name, count_record, &n, &f->err) < 0)
                 return -1;
         return n;
 }

@@ -90,12 +90,6 @@ int snapshotter_update(Snapshotter *sn, DbTxn *txn, const char *key, const Snaps
         return sn->ops->update(sn, txn, key, labels, n, err);
 }
 
-int snapshotter_walk(Snapshotter *sn, DbTxn *txn, Arena *a,
-                     int (*fn)(void *ctx, const SnapshotInfo *info), void *ctx, Err *err)
-{
-        return sn->ops->walk(sn, txn, a, fn, ctx, err);
-}
-
 int snapshotter_usage(Snapshotter *sn, const char *key, SnapshotUsage *ret, Err *err)
 {
         return sn->ops->usage(sn, key, ret, err);

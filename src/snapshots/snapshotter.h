@@ -99,9 +99,6 @@ int snapshotter_mounts(Snapshotter *sn, DbTxn *txn, Arena *a, const char *key, M
 /* Replaces the labels. */
 int snapshotter_update(Snapshotter *sn, DbTxn *txn, const char *key, const SnapshotLabel *labels,
                        size_t n, Err *err);
-/* Every record in order of key; stops at the first non-zero answer and returns it. */
-int snapshotter_walk(Snapshotter *sn, DbTxn *txn, Arena *a,
-                     int (*fn)(void *ctx, const SnapshotInfo *info), void *ctx, Err *err);
 /* Of an active one counted now, outside any transaction (blocks on disk); NOT_FOUND. */
 int snapshotter_usage(Snapshotter *sn, const char *key, SnapshotUsage *ret, Err *err);
 

@@ -20,8 +20,6 @@ struct SnapshotterOps {
                       Err *err);
         int (*update)(Snapshotter *sn, DbTxn *txn, const char *key, const SnapshotLabel *labels,
                       size_t n, Err *err);
-        int (*walk)(Snapshotter *sn, DbTxn *txn, Arena *a,
-                    int (*fn)(void *ctx, const SnapshotInfo *info), void *ctx, Err *err);
         int (*usage)(Snapshotter *sn, const char *key, SnapshotUsage *ret, Err *err);
         void (*sync)(Snapshotter *sn, void (*done)(void *arg), void *arg);
         void (*free)(Snapshotter *sn);

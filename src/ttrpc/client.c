@@ -18,7 +18,6 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/list.h"
-#include "base/lock.h"
 #include "base/mem.h"
 #include "rpc/message.h"
 #include "ttrpc/client.h"
@@ -39,7 +38,6 @@ struct TtrpcClient {
         size_t n_pending;
         TtrpcCloseFn on_close;
         void *ctx;
-        struct ucred peer;
 };
 
 typedef struct Pending {
@@ -314,7 +312,6 @@ int ttrpc_client_new(Loop *loop, int fd, TtrpcCloseFn on_close, void *ctx, Ttrpc
                      Err *err)
 {
         TtrpcClient *c = mem_new(TtrpcClient);
-        socklen_t len = sizeof(c->peer);
         int r;
 
         c->refs = 2; /* the caller's, and the open connection's */
@@ -325,8 +322,6 @@ int ttrpc_client_new(Loop *loop, int fd, TtrpcCloseFn on_close, void *ctx, Ttrpc
         c->events = EPOLLIN;
         list_init(&c->pending);
         list_init(&c->unsent);
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c->peer, &len) < 0)
-                c->peer.pid = 0;
         r = loop_add_fd(loop, fd, EPOLLIN, on_io, c, &c->io, err);
         if (r < 0) {
                 fd_close(fd);
@@ -351,11 +346,6 @@ TtrpcClient *ttrpc_client_unref(TtrpcClient *c)
                 free(c);
         }
         return NULL;
-}
-
-pid_t ttrpc_client_peer(const TtrpcClient *c)
-{
-        return c->peer.pid;
 }
 
 /* On the loop's thread: the call joins the connection. */
@@ -439,55 +429,4 @@ void ttrpc_client_call(TtrpcClient *c, const TtrpcCall *call, TtrpcReplyFn fn, v
                 p->deadline_ns = time_mono_ns() + (uint64_t)call->timeout_ms * NS_PER_MS;
         pack(p, call);
         loop_post(c->loop, pending_start, p);
-}
-
-typedef struct Waiter {
-        Lock lock;
-        pthread_cond_t cond;
-        int done, r;
-        void *bytes;
-        size_t n;
-        Err *err;
-} Waiter;
-
-static void waiter_wake(void *ctx, int r, const void *bytes, size_t n, const Err *err)
-{
-        Waiter *w = ctx;
-
-        lock_take(&w->lock);
-        w->r = r;
-        if (r < 0) {
-                err_copy(w->err, err);
-        } else {
-                w->bytes = mem_alloc(n + 1);
-                if (n > 0)
-                        memcpy(w->bytes, bytes, n);
-                w->n = n;
-        }
-        w->done = 1;
-        pthread_cond_signal(&w->cond);
-        lock_drop(&w->lock);
-}
-
-int ttrpc_client_call_wait(TtrpcClient *c, const TtrpcCall *call, Arena *a,
-                           const ProtobufCMessageDescriptor *rsp, ProtobufCMessage **ret, Err *err)
-{
-        Waiter w = {.err = err};
-        int r;
-
-        assert(!loop_is_mine(c->loop));
-        lock_init(&w.lock, LOCK_CLIENT);
-        cond_init(&w.cond);
-        ttrpc_client_call(c, call, waiter_wake, &w);
-        lock_take(&w.lock);
-        while (!w.done)
-                lock_wait(&w.lock, &w.cond, 0);
-        lock_drop(&w.lock);
-        pthread_cond_destroy(&w.cond);
-        lock_done(&w.lock);
-        r = w.r;
-        if (r == 0)
-                r = message_unpack(a, rsp, w.bytes, w.n, ret, err);
-        free(w.bytes);
-        return r;
 }

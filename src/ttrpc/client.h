@@ -38,9 +38,6 @@ TtrpcClient *ttrpc_client_unref(TtrpcClient *c); /* any thread; takes NULL, retu
 /* Ends the connection; pending calls are answered, on_close is not called. Loop's thread; may be
  * repeated. */
 void ttrpc_client_close(TtrpcClient *c);
-/* Processes at the other end, from SO_PEERCRED; 0 when not known. */
-pid_t ttrpc_client_peer(const TtrpcClient *c);
-
 DEFINE_CLEANUP(TtrpcClient *, ttrpc_client_unref)
 
 typedef struct TtrpcCall {
@@ -55,7 +52,3 @@ typedef struct TtrpcCall {
 
 /* Any thread. fn is never called before this returns. */
 void ttrpc_client_call(TtrpcClient *c, const TtrpcCall *call, TtrpcReplyFn fn, void *ctx);
-/* The same, waiting: for pool threads, never the loop's. The response is unpacked into the arena.
- */
-int ttrpc_client_call_wait(TtrpcClient *c, const TtrpcCall *call, Arena *a,
-                           const ProtobufCMessageDescriptor *rsp, ProtobufCMessage **ret, Err *err);

@@ -35,11 +35,6 @@ void ttrpc_reader_done(TtrpcReader *r)
         *r = (TtrpcReader){};
 }
 
-int ttrpc_reader_idle(const TtrpcReader *r)
-{
-        return r->n_header == 0;
-}
-
 static void frame_begin(TtrpcReader *r, TtrpcFrame *ret)
 {
         *ret = (TtrpcFrame){

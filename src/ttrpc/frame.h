@@ -36,8 +36,6 @@ void ttrpc_reader_done(TtrpcReader *r);
  */
 int ttrpc_reader_feed(TtrpcReader *r, const void *bytes, size_t n, size_t *ret_used,
                       TtrpcFrame *ret);
-/* Whether the reader stands between two frames. */
-int ttrpc_reader_idle(const TtrpcReader *r);
 
 void ttrpc_header_put(uint8_t header[TTRPC_HEADER], uint32_t length, uint32_t stream, uint8_t type,
                       uint8_t flags);
