@@ -65,7 +65,7 @@ static void send_reply(int sock, int r, OpReply *reply, const Err *err)
                 ;
 }
 
-NORETURN static void child_main(Op *op, int sock)
+NORETURN static void child_main(Op *op, int sock, pid_t shim)
 {
         OpReply reply = {};
         sigset_t none;
@@ -73,6 +73,8 @@ NORETURN static void child_main(Op *op, int sock)
         int r;
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != shim) /* it died before that counted */
+                _exit(1);
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
         /* Only the log and the way back: a child that hangs must not hold a client's fifo open. */
@@ -221,8 +223,8 @@ static void on_reply(void *ctx, int fd, uint32_t events)
 
 static int op_fork(Op *op, Err *err)
 {
+        pid_t shim = getpid(), pid;
         int pair[2], r;
-        pid_t pid;
 
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
                 return err_sys(err, errno, "socketpair");
@@ -235,7 +237,7 @@ static int op_fork(Op *op, Err *err)
         }
         pid = fork();
         if (pid == 0)
-                child_main(op, pair[1]);
+                child_main(op, pair[1], shim);
         r = pid < 0 ? err_sys(err, errno, "fork") : 0;
         fd_close(pair[1]);
         return r;
