@@ -252,18 +252,26 @@ static int is_our_child(pid_t pid)
         return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
+static EarlyExit *find_early(Shim *s, pid_t pid)
+{
+        for (unsigned i = 0; i < MIN(s->n_early, (unsigned)EARLY_EXITS); i++) {
+                EarlyExit *e = &s->early[(s->n_early - 1 - i) % EARLY_EXITS];
+
+                if (e->pid == pid)
+                        return e;
+        }
+        return NULL;
+}
+
 void exits_register(Process *p, pid_t pid)
 {
-        Shim *s = p->container->shim;
+        EarlyExit *e;
 
         p->pid = pid;
         if (is_our_child(pid))
                 return;
-        for (unsigned i = 0; i < MIN(s->n_early, (unsigned)EARLY_EXITS); i++) {
-                EarlyExit *e = &s->early[(s->n_early - 1 - i) % EARLY_EXITS];
-
-                if (e->pid != pid)
-                        continue;
+        e = find_early(p->container->shim, pid);
+        if (e) {
                 e->pid = 0;
                 set_exit(p, proc_exit_code(e->status), e->at);
                 return;
@@ -274,8 +282,13 @@ void exits_register(Process *p, pid_t pid)
 
 void exits_logger(Process *p)
 {
-        if (p->io.logger > 0 && !is_our_child(p->io.logger))
-                p->io.logger = 0;
+        EarlyExit *e = p->io.logger > 0 ? find_early(p->container->shim, p->io.logger) : NULL;
+
+        /* Not in the ring, it may still be the child of the op's child, which has not ended yet. */
+        if (!e)
+                return;
+        e->pid = 0;
+        p->io.logger = 0;
 }
 
 void exits_release(Process *p)

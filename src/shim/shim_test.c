@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "api/containerd/runtime/bootstrap/v1/bootstrap.pb-c.h"
 #include "base/fd.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "base/test.h"
 #include "rpc/message.h"
 #include "shim/bootstrap.h"
@@ -14,6 +16,7 @@
 #include "shim/create.h"
 #include "shim/logger.h"
 #include "shim/oci.h"
+#include "shim/shim_priv.h"
 #include "shim/start.h"
 #include "shim/state.h"
 
@@ -349,4 +352,28 @@ TEST(urls_are_decoded)
         CHECK_STR(url_decode(&a, "%zz%0"), "%zz%0");
         CHECK_STR(url_decode(&a, "a%00b"), "a%00b");
         arena_done(&a);
+}
+
+TEST(logging_program_that_ended_at_once_is_forgotten)
+{
+        Shim *s CLEANUP(cleanup_free) = mem_new(Shim);
+        Container *c CLEANUP(cleanup_free) = mem_new(Container);
+        siginfo_t info;
+        pid_t pid;
+
+        list_init(&s->containers);
+        c->shim = s;
+        c->init.container = c;
+        exits_expect(s);
+        pid = fork();
+        if (pid == 0)
+                _exit(0);
+        c->init.io.logger = pid;
+        exits_logger(&c->init); /* nobody has seen it end */
+        CHECK_INT(c->init.io.logger, pid);
+        CHECK_INT(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+        exits_reap(s);
+        exits_logger(&c->init);
+        CHECK_INT(c->init.io.logger, 0);
+        exits_unexpect(s);
 }
