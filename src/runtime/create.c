@@ -91,8 +91,7 @@ static void undo_delete_replied(void *ctx, int r, const void *bytes, size_t n, c
 
         o->lost |= r == -DEADLINE_EXCEEDED || r == -UNAVAILABLE;
         req.id = o->what->id;
-        task_call(o->task, "Shutdown", &req, o->op.rt->timeouts.shutdown, undo_shutdown_replied,
-                  o);
+        task_call(o->task, "Shutdown", &req, o->op.rt->timeouts.shutdown, undo_shutdown_replied, o);
 }
 
 static void undo(CreateOp *o)

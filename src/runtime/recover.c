@@ -86,8 +86,7 @@ static void leak_delete_replied(void *ctx, int r, const void *bytes, size_t n, c
         LoadOp *o = ctx;
 
         req.id = o->task->id;
-        task_call(o->task, "Shutdown", &req, o->op.rt->timeouts.shutdown, leak_shutdown_replied,
-                  o);
+        task_call(o->task, "Shutdown", &req, o->op.rt->timeouts.shutdown, leak_shutdown_replied, o);
 }
 
 static void load_ready(LoadOp *o)
@@ -121,8 +120,8 @@ static void pids_replied(void *ctx, int r, const void *bytes, size_t n, const Er
                 log_info("cleaning leaked shim process", "id", o->task->id, "namespace",
                          o->task->ns);
                 req.id = o->task->id;
-                task_call(o->task, "Delete", &req, o->op.rt->timeouts.cleanup,
-                          leak_delete_replied, o);
+                task_call(o->task, "Delete", &req, o->op.rt->timeouts.cleanup, leak_delete_replied,
+                          o);
                 return;
         }
         load_ready(o);

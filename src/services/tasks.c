@@ -107,7 +107,7 @@ Google__Protobuf__Timestamp *tasks_time(Arena *a, int64_t sec, int32_t nsec)
 /* How a method's answer comes from the shim's. */
 typedef struct Step {
         const char *method;
-        int timeout_ms; /* 0: the configured one of State */
+        int timeout_ms;                          /* 0: the configured one of State */
         const ProtobufCMessageDescriptor *reply; /* NULL: nothing to take over */
         void (*fill)(Call *c, const void *reply, void *rsp);
 } Step;
