@@ -12,5 +12,3 @@ void overlay_pack(Arena *a, const char *data, const char **ret_dir, char **ret_d
  * user is gone), path gets its name. */
 int loop_attach(const char *file, int readonly, char path[32], int *ret_fd, Err *err);
 
-/* A user namespace with these maps, as mount_setattr(2) wants it; the caller closes it. */
-int idmap_userns(const char *uidmap, const char *gidmap, int *ret_fd, Err *err);
