@@ -551,6 +551,7 @@ def archives(tmp_path, image):
 
 
 # -------------------------------------------------------------------------------------------------------- the tests
+@pytest.mark.skipif("LIGHTER_CAMPAIGN" not in os.environ, reason="a campaign: LIGHTER_CAMPAIGN=1 runs it")
 def test_killed_at_any_moment(daemon, rootfs, archives, tmp_path):
     rnd = random.Random(SEED)
     daemon.killed = threading.Event()
