@@ -437,36 +437,32 @@ static int stores_of(PluginContext *pc, Stores **ret, Err *err)
         return plugin_get(pc, PLUGIN_METADATA, (void **)ret, err);
 }
 
-static int namespaces_init(PluginContext *pc, void **ret, Err *err)
+static int serve_records(PluginContext *pc, const RpcService *service, Err *err)
 {
         Stores *s;
         int r = stores_of(pc, &s, err);
 
-        return r < 0 ? r : serve(pc, &namespaces_service, s->metadata);
+        return r < 0 ? r : serve(pc, service, s->metadata);
+}
+
+static int namespaces_init(PluginContext *pc, void **ret, Err *err)
+{
+        return serve_records(pc, &namespaces_service, err);
 }
 
 static int images_init(PluginContext *pc, void **ret, Err *err)
 {
-        Stores *s;
-        int r = stores_of(pc, &s, err);
-
-        return r < 0 ? r : serve(pc, &images_service, s->metadata);
+        return serve_records(pc, &images_service, err);
 }
 
 static int containers_init(PluginContext *pc, void **ret, Err *err)
 {
-        Stores *s;
-        int r = stores_of(pc, &s, err);
-
-        return r < 0 ? r : serve(pc, &containers_service, s->metadata);
+        return serve_records(pc, &containers_service, err);
 }
 
 static int leases_init(PluginContext *pc, void **ret, Err *err)
 {
-        Stores *s;
-        int r = stores_of(pc, &s, err);
-
-        return r < 0 ? r : serve(pc, &leases_service, s->metadata);
+        return serve_records(pc, &leases_service, err);
 }
 
 static int content_service_init(PluginContext *pc, void **ret, Err *err)
