@@ -84,6 +84,8 @@ SERVICES = {
     "introspection": "containerd/services/introspection/v1/introspection",
     "leases": "containerd/services/leases/v1/leases",
     "namespaces": "containerd/services/namespaces/v1/namespaces",
+    "sandboxes": "containerd/services/sandbox/v1/sandbox Store",
+    "sandbox_controllers": "containerd/services/sandbox/v1/sandbox Controller",
     "snapshots": "containerd/services/snapshots/v1/snapshots",
     "tasks": "containerd/services/tasks/v1/tasks",
     "version": "containerd/services/version/v1/version",
@@ -102,13 +104,13 @@ class Client:
             self.metadata.append(("containerd-lease", lease))
 
     def __getattr__(self, name):
-        module = stubs(SERVICES[name])
-        stub_class = next(v for k, v in vars(module).items() if k.endswith("Stub"))
+        path, _, service = SERVICES[name].partition(" ")  # the service only where a file has several
+        stub_class = next(v for k, v in vars(stubs(path)).items() if k.endswith(f"{service}Stub"))
         return _Stub(stub_class(self.channel), self.metadata)
 
     @staticmethod
     def messages(name):
-        return pb(SERVICES[name])
+        return pb(SERVICES[name].partition(" ")[0])
 
     def close(self):
         self.channel.close()
