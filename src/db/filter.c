@@ -16,7 +16,7 @@
 
 #include <stdio.h>
 
-enum { REGEX_COUNT_MAX = 64 };
+enum { REGEX_COUNT_MAX = 64, QUICK_SELECTORS = 16 };
 
 typedef enum Operator { PRESENT, EQUAL, NOT_EQUAL, MATCHES } Operator;
 
@@ -39,6 +39,7 @@ struct Filter {
         Branch *branches;
         int everything;
         int n_regexes;
+        int n_selectors, nested; /* nested: some path has more than one part */
 };
 
 typedef struct Parser {
@@ -271,6 +272,8 @@ static int selector(Parser *ps, Selector *s)
         int r;
 
         r = fieldpath(ps, s);
+        f->n_selectors++;
+        f->nested |= s->n_path > 1;
         if (r < 0 || *ps->p == '\0' || *ps->p == ',')
                 return r;
         r = operator(ps, &s->op);
@@ -391,6 +394,12 @@ int filter_match(const Filter *f, FilterFieldFn fn, void *ctx)
 int filter_matches_all(const Filter *f)
 {
         return f->everything;
+}
+
+int filter_is_quick(const Filter *f)
+{
+        return f->everything ||
+               (f->n_regexes == 0 && !f->nested && f->n_selectors <= QUICK_SELECTORS);
 }
 
 int filter_path_is(const char *const *path, size_t n, size_t from, const char *key)

@@ -28,6 +28,9 @@ DEFINE_CLEANUP(Filter *, filter_free)
 /* 1 for everything without asking fn when filter_matches_all(). */
 int filter_match(const Filter *f, FilterFieldFn fn, void *ctx);
 int filter_matches_all(const Filter *f);
+/* Whether a match is a handful of comparisons of top fields, whoever wrote the filter: what may be
+ * asked where others wait. */
+int filter_is_quick(const Filter *f);
 
 /* Whether key is path[from..n-1] joined with dots: how a map's key is looked up. */
 int filter_path_is(const char *const *path, size_t n, size_t from, const char *key);

@@ -179,3 +179,27 @@ TEST(filter_hostile)
                 }
         }
 }
+
+TEST(quick_filters_are_a_few_plain_comparisons)
+{
+        static const struct {
+                const char *filter;
+                int quick;
+        } table[] = {
+                {"", 1},
+                {"topic==a", 1},
+                {"topic==a,namespace!=b", 1},
+                {"topic~=a", 0},
+                {"event.id==x", 0},
+                {"a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a", 1},
+                {"a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a", 0},
+        };
+        Err err = {};
+
+        for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+                Filter *f CLEANUP(filter_freep) = NULL;
+
+                CHECK(filter_parse(&table[i].filter, 1, &f, &err) == 0);
+                CHECK_INT(filter_is_quick(f), table[i].quick);
+        }
+}

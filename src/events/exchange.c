@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One lock, a list of subscribers, a queue of shared encoded envelopes for each. A publisher takes
- * the lock, stamps the time, asks each subscriber's filters and appends; so every subscriber sees
- * the same order, and times rise. The envelope is encoded when the first subscriber wants it, which
- * is never on a daemon that nobody watches.
+ * the lock, stamps the time and appends; so every subscriber sees the same order, and times rise.
+ * The envelope is encoded when the first subscriber may want it, which is never on a daemon that
+ * nobody watches.
+ *
+ * Publishers ask only filters that are a few comparisons. All others, with regular expressions or
+ * fields inside of the event, are asked by their subscriber when it fetches the event, outside of
+ * the lock and a slice at a time: nobody waits for what a subscriber finds worth asking. Until then
+ * such an event counts against its queue.
  *
  * A queue is bounded in bytes. The event that does not fit ends the subscription: its queue is
  * thrown away at once (memory is the point), and the subscriber hears RESOURCE_EXHAUSTED from its
@@ -20,6 +25,8 @@
 #include "events/fields.h"
 #include "spec/identifier.h"
 
+enum { SLICE = 32 }; /* events that a subscriber passes over before others get their turn */
+
 struct Exchange {
         Lock lock; /* LOCK_EVENTS: all below, and the inside of every subscription */
         List subs;
@@ -30,6 +37,7 @@ struct Subscription {
         Exchange *ex;
         List node;
         Filter *filter;
+        int quick;               /* publishers may ask the filter */
         VEC(EventBytes *) queue; /* read from head on */
         size_t head, bytes;
         int dropped;
@@ -63,12 +71,23 @@ EventBytes *event_bytes_unref(EventBytes *e)
         return NULL;
 }
 
+static const char *keep(char **at, const char *s)
+{
+        char *kept = *at;
+
+        if (!s)
+                return NULL;
+        *at = stpcpy(kept, s) + 1;
+        return kept;
+}
+
 static EventBytes *encode(const EventView *v, Time at)
 {
         Google__Protobuf__Timestamp timestamp = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
         Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
         Types__Envelope envelope = TYPES__ENVELOPE__INIT;
         EventBytes *e;
+        char *text;
         size_t n;
 
         timestamp.seconds = at.sec;
@@ -82,10 +101,16 @@ static EventBytes *encode(const EventView *v, Time at)
         envelope.event = v->type_url ? &any : NULL;
 
         n = protobuf_c_message_get_packed_size(&envelope.base);
-        e = mem_alloc(sizeof(*e) + n);
-        e->refs = 1;
-        e->n = n;
+        e = mem_alloc(sizeof(*e) + n + strlen(v->ns) + strlen(v->topic) +
+                      (v->type_url ? strlen(v->type_url) : 0) + 3);
+        *e = (EventBytes){.refs = 1, .n = n, .n_value = any.type_url ? v->n : 0};
         protobuf_c_message_pack(&envelope.base, e->data);
+        e->value = e->data + n - e->n_value; /* the last field of the last field */
+        text = (char *)e->data + n;
+        e->ns = keep(&text, v->ns);
+        e->topic = keep(&text, v->topic);
+        e->type_url = keep(&text, v->type_url);
+        e->size = (size_t)(text - (char *)e);
         return e;
 }
 
@@ -106,7 +131,7 @@ static void offer_locked(Subscription *sub, EventBytes *e)
 {
         int was_empty = sub->head == sub->queue.n;
 
-        if (!was_empty && sub->bytes + e->n > LIMIT_SUBSCRIBER_QUEUE) {
+        if (!was_empty && sub->bytes + e->size > LIMIT_SUBSCRIBER_QUEUE) {
                 queue_clear_locked(sub);
                 sub->dropped = 1;
                 sub->wake(sub->ctx);
@@ -114,7 +139,7 @@ static void offer_locked(Subscription *sub, EventBytes *e)
         }
         __atomic_add_fetch(&e->refs, 1, __ATOMIC_RELAXED);
         VEC_PUSH(&sub->queue, e);
-        sub->bytes += e->n;
+        sub->bytes += e->size;
         if (was_empty)
                 sub->wake(sub->ctx);
 }
@@ -129,7 +154,8 @@ static void deliver(Exchange *ex, EventView *v, const Time *at)
                 Time when = at ? *at : time_now();
 
                 LIST_FOREACH (sub, &ex->subs, Subscription, node) {
-                        if (sub->dropped || !filter_match(sub->filter, view_field, v))
+                        if (sub->dropped ||
+                            (sub->quick && !filter_match(sub->filter, view_field, v)))
                                 continue;
                         if (!e)
                                 e = encode(v, when);
@@ -244,6 +270,7 @@ int exchange_subscribe(Exchange *ex, const char *const *filters, size_t n_filter
         sub->ex = ex;
         sub->wake = wake;
         sub->ctx = ctx;
+        sub->quick = filter_is_quick(filter);
         sub->filter = TAKE(filter);
 
         lock_take(&ex->lock);
@@ -260,7 +287,7 @@ int exchange_subscribe(Exchange *ex, const char *const *filters, size_t n_filter
         return 0;
 }
 
-int subscription_next(Subscription *sub, EventBytes **ret, Err *err)
+static int pop(Subscription *sub, EventBytes **ret, Err *err)
 {
         LOCKED(&sub->ex->lock);
 
@@ -273,7 +300,7 @@ int subscription_next(Subscription *sub, EventBytes **ret, Err *err)
         if (sub->head == sub->queue.n)
                 return 0;
         *ret = sub->queue.v[sub->head++];
-        sub->bytes -= (*ret)->n;
+        sub->bytes -= (*ret)->size;
         if (sub->head == sub->queue.n) {
                 VEC_DONE(&sub->queue); /* an idle subscriber holds no memory */
                 sub->head = 0;
@@ -283,6 +310,38 @@ int subscription_next(Subscription *sub, EventBytes **ret, Err *err)
                 sub->queue.n -= sub->head;
                 sub->head = 0;
         }
+        return 1;
+}
+
+static int wants(const Subscription *sub, const EventBytes *e)
+{
+        EventView v = {.ns = e->ns,
+                       .topic = e->topic,
+                       .type_url = e->type_url,
+                       .value = e->value,
+                       .n = e->n_value};
+        int r = sub->quick || filter_match(sub->filter, view_field, &v);
+
+        event_view_done(&v);
+        return r;
+}
+
+int subscription_next(Subscription *sub, EventBytes **ret, Err *err)
+{
+        EventBytes *e;
+
+        for (int i = 0; i < SLICE; i++) {
+                int r = pop(sub, &e, err);
+
+                if (r <= 0)
+                        return r;
+                if (wants(sub, e)) {
+                        *ret = e;
+                        return 1;
+                }
+                event_bytes_unref(e);
+        }
+        *ret = NULL;
         return 1;
 }
 

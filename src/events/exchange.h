@@ -17,10 +17,13 @@
 typedef struct Exchange Exchange;
 typedef struct Subscription Subscription;
 
-/* An encoded envelope, shared and constant. */
+/* An encoded envelope, shared and constant, with what filters want to see of it. */
 typedef struct EventBytes {
         int refs;
-        size_t n;
+        size_t n, size; /* of data; of all, which is what a queue is charged */
+        const char *ns, *topic, *type_url;
+        const uint8_t *value; /* inside data */
+        size_t n_value;
         uint8_t data[];
 } EventBytes;
 
@@ -46,12 +49,15 @@ int exchange_check_topic(const char *topic, Err *err);
 typedef void (*SubscriptionWakeFn)(void *ctx);
 
 /* Events from now on that match any of the filters; none means all. wake is called when the queue
- * was empty and is not any more, and when the subscriber is dropped. INVALID_ARGUMENT for a filter
- * that does not parse, RESOURCE_EXHAUSTED past LIMIT_SUBSCRIBERS. */
+ * was empty and is not any more, and when the subscriber is dropped; what woke it may still be
+ * refused by its filters. INVALID_ARGUMENT for a filter that does not parse, RESOURCE_EXHAUSTED
+ * past LIMIT_SUBSCRIBERS. */
 int exchange_subscribe(Exchange *ex, const char *const *filters, size_t n_filters,
                        SubscriptionWakeFn wake, void *ctx, Subscription **ret, Err *err);
 /* The next event: 1 with a reference in *ret, 0 when there is none yet, -RESOURCE_EXHAUSTED once
- * the subscriber was too slow and what was queued for it has been thrown away. */
+ * the subscriber was too slow and what was queued for it has been thrown away. 1 with NULL: a slice
+ * of events that the filters refuse has been passed over, and there may be more. One thread at a
+ * time. */
 int subscription_next(Subscription *sub, EventBytes **ret, Err *err);
 Subscription *subscription_close(Subscription *sub); /* takes NULL; returns NULL */
 

@@ -30,7 +30,9 @@ static Types__Envelope *next(Subscription *sub, Arena *a)
         EventBytes *e = NULL;
         Err err = {};
 
-        if (subscription_next(sub, &e, &err) == 1)
+        while (subscription_next(sub, &e, &err) == 1 && !e)
+                ;
+        if (e)
                 message_unpack(a, &types__envelope__descriptor, e->data, e->n, &m, &err);
         event_bytes_unref(e);
         return (Types__Envelope *)m;
@@ -261,6 +263,41 @@ TEST(undecodable_event_has_no_fields)
         CHECK(next(all, &a)); /* and is carried verbatim */
         subscription_close(sub);
         subscription_close(all);
+        exchange_free(ex);
+}
+
+/* The publisher queues what such a filter refuses, and the subscriber passes over it in slices. */
+TEST(costly_filters_are_asked_by_their_subscriber)
+{
+        enum { EVENT = 64 * 1024 };
+        Arena a CLEANUP(arena_done);
+        char *big CLEANUP(cleanup_free) = mem_alloc(EVENT);
+        Exchange *ex = exchange_new();
+        Subscription *sub = subscribe(ex, "topic~=^/wanted$"), *slow = subscribe(ex, "event.id==x");
+        Types__Envelope *e;
+        EventBytes *bytes = NULL;
+        int slices = 0, r;
+        Err err = {};
+
+        arena_init(&a, SIZE_MAX);
+        for (int i = 0; i < 100; i++)
+                CHECK(publish(ex, "default", "/other") == 0);
+        CHECK(publish(ex, "default", "/wanted") == 0);
+        while ((r = subscription_next(sub, &bytes, &err)) == 1 && !bytes)
+                slices++;
+        CHECK(r == 1 && slices == 3 && str_eq(bytes->topic, "/wanted"));
+        event_bytes_unref(bytes);
+        CHECK(!next(sub, &a));
+        CHECK(publish(ex, "default", "/wanted") == 0);
+        e = next(sub, &a);
+        CHECK(e && str_eq(e->topic, "/wanted"));
+
+        memset(big, 'x', EVENT);
+        for (int i = 0; i < LIMIT_SUBSCRIBER_QUEUE / EVENT + 2; i++)
+                CHECK(exchange_publish(ex, "default", "/a", "x", big, EVENT, &err) == 0);
+        CHECK(subscription_next(slow, &bytes, &err) == -RESOURCE_EXHAUSTED);
+        subscription_close(sub);
+        subscription_close(slow);
         exchange_free(ex);
 }
 

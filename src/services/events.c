@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The events services. Subscribe is a stream that holds no thread: a publisher asks for a writable
- * step when the subscriber's queue was empty, each step sends one envelope, and the transport asks
- * for the next when the peer has room. So a slow reader fills its queue in the exchange, where the
- * limit is.
+ * step when the subscriber's queue was empty, each step sends one envelope or passes over some that
+ * the filters refuse, and the transport asks for the next when the peer has room. So a slow reader
+ * fills its queue in the exchange, where the limit is.
  */
 #include "services/events.h"
 #include "events/exchange.h"
@@ -50,6 +50,11 @@ static int subscribe_message(Call *c, const void *msg)
                 return err_set(c->err, INTERNAL, "Subscribe takes one message");
         r = exchange_subscribe(c->ctx, (const char *const *)req->filters, req->n_filters,
                                subscriber_wake, c, &sub, c->err);
+        if (r == -INVALID_ARGUMENT) {
+                /* containerd says what is wrong with a filter, but not of which class that is */
+                c->err->code = UNKNOWN;
+                return -UNKNOWN;
+        }
         if (r < 0)
                 return r;
         c->state = sub;
@@ -73,8 +78,10 @@ static int subscribe_writable(Call *c)
         r = subscription_next(c->state, &e, c->err);
         if (r < 0)
                 return r;
-        if (r == 1)
+        if (r == 1 && e)
                 r = call_send_encoded(c, e->data, e->n);
+        else if (r == 1)
+                call_wake(c);
         event_bytes_unref(e);
         return r < 0 ? r : RPC_MORE;
 }
