@@ -21,11 +21,12 @@ enum {
         LIMIT_CONN_WINDOW = 1024 * 1024,  /* HTTP/2 receive window of a connection */
         LIMIT_STREAM_SENDBUF =
                 64 * 1024, /* a stream is writable while less than this waits to be sent */
-        LIMIT_CONN_INBOX = 64 * 1024 * 1024, /* unfinished messages of one connection */
-        LIMIT_RESETS_BURST = 1000,           /* streams reset by the peer: burst ... */
-        LIMIT_RESETS_PER_SEC = 33,           /* ... and rate */
-        LIMIT_CONTROL_FRAMES = 10000,        /* PING, SETTINGS and empty frames without progress */
-        LIMIT_SHIM_CALLS = 4096,             /* calls in flight to one shim */
+        LIMIT_CONN_INBOX = 64 * 1024 * 1024,  /* unfinished messages of one connection */
+        LIMIT_CONN_OUTBOX = 64 * 1024 * 1024, /* answers that wait for one peer; then it waits */
+        LIMIT_RESETS_BURST = 1000,            /* streams reset by the peer: burst ... */
+        LIMIT_RESETS_PER_SEC = 33,            /* ... and rate */
+        LIMIT_CONTROL_FRAMES = 10000,         /* PING, SETTINGS and empty frames without progress */
+        LIMIT_SHIM_CALLS = 4096,              /* calls in flight to one shim */
 
         /* events */
         LIMIT_SUBSCRIBER_QUEUE =

@@ -316,6 +316,13 @@ static int send_all(Conn *c)
         return 1;
 }
 
+static void resume_held(Conn *c)
+{
+        LIST_FOREACH (s, &c->streams, Stream, link)
+                if (s->call)
+                        rpc_call_resume(s->call);
+}
+
 void conn_flush(Conn *c)
 {
         int sent = c->dead ? -1 : send_all(c);
@@ -332,6 +339,8 @@ void conn_flush(Conn *c)
                 return;
         }
         want_writable(c, sent == 0);
+        if (rpc_load_relieved(c->load))
+                resume_held(c);
 }
 
 /* The session's last word where the fault is one of ours to name. */

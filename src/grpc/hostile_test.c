@@ -599,3 +599,47 @@ TEST(hostile_too_many_streams)
         CHECK(find_frame(&r, RST, 2 * LIMIT_STREAMS + 1) || find_frame(&r, GOAWAY, 0));
         CHECK(still_alive(&f));
 }
+
+static void add_message(Raw *r, uint32_t stream, const char *bytes, size_t n)
+{
+        char hd[5] = {0, 0, 0, 0, (char)n};
+        Str payload CLEANUP(str_done) = {};
+
+        str_add_n(&payload, hd, sizeof(hd));
+        str_add_n(&payload, bytes, n);
+        add_frame(r, DATA, END_STREAM, stream, payload.data, payload.len);
+}
+
+/* Asks for far more than it reads: answers up to a limit wait for it, then its calls wait. Nothing
+ * of them is lost: they go on as it reads. */
+TEST(hostile_answers_not_read)
+{
+        enum { CALLS = 300, SENT_MAX = 100 };
+        static const char settings[] = "\0\4\x7f\xff\xff\xff"; /* INITIAL_WINDOW_SIZE */
+        static const char mib[] = "\x18\x80\x80\x40";          /* ReadContentRequest.size */
+        WITH_RAW(f, r);
+        int before = testing_bigs(), chunks = testing_chunks(), ended = 0;
+
+        add_frame(&r, SETTINGS, 0, 0, settings, sizeof(settings) - 1);
+        add_frame(&r, WINDOW, 0, 0, "\x7f\x00\x00\x00", 4);
+        for (uint32_t i = 0; i < CALLS; i++) {
+                add_request(&r, 2 * i + 1, i % 3 ? "/test.Test/Big" : "/test.Test/Count");
+                add_message(&r, 2 * i + 1, mib, sizeof(mib) - 1);
+        }
+        CHECK(write(r.fd, r.out.data, r.out.len) == (ssize_t)r.out.len);
+        str_truncate(&r.out, 0);
+        for (int n = 0, last = -1; n != last; usleep(200 * 1000)) {
+                last = n;
+                n = testing_bigs() - before;
+        }
+        CHECK(testing_bigs() - before <= SENT_MAX);
+        CHECK((testing_chunks() - chunks) * 32 <= SENT_MAX * 1024);
+        CHECK(still_alive(&f));
+
+        exchange(&r, 1000);
+        for (const uint8_t *p = (const uint8_t *)str_get(&r.in), *end = p + r.in.len; end - p >= 9;
+             p += 9 + ((size_t)p[0] << 16 | (size_t)p[1] << 8 | p[2]))
+                ended += p[3] == HEADERS && (p[4] & END_STREAM);
+        CHECK_INT(ended, CALLS);
+        CHECK(still_alive(&f));
+}

@@ -23,7 +23,7 @@ typedef struct Waiter {
 static struct {
         Lock lock;
         List waiters;
-        int waiting, cancels, opens, closes, chunks;
+        int waiting, cancels, opens, closes, chunks, bigs;
 } seen;
 
 static int get(const int *p)
@@ -54,6 +54,11 @@ int testing_opens(void)
 int testing_closes(void)
 {
         return get(&seen.closes);
+}
+
+int testing_bigs(void)
+{
+        return get(&seen.bigs);
 }
 
 int testing_chunks(void)
@@ -88,6 +93,7 @@ static int check(Call *c, const Health__HealthCheckRequest *req, Health__HealthC
 
 static int big(Call *c, const Content__ReadContentRequest *req, Content__ReadContentResponse *rsp)
 {
+        add(&seen.bigs, 1);
         rsp->offset = req->offset;
         rsp->data.len = (size_t)req->size;
         rsp->data.data = arena_alloc(c->arena, rsp->data.len);

@@ -34,5 +34,6 @@ int testing_waiting(void); /* pending Waits */
 int testing_cancels(void); /* of Waits */
 int testing_opens(void);   /* of streams ... */
 int testing_closes(void);
+int testing_bigs(void);                         /* calls of Big that were begun */
 int testing_chunks(void);                       /* made by Count */
 void testing_until(int (*get)(void), int want); /* for a second at most */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages on their way out; see transport.h. */
-#include "rpc/transport.h"
-
-#include "base/mem.h"
+#include "rpc/dispatch_priv.h"
 
 RpcBuf *rpc_buf_new(size_t len)
 {
@@ -25,6 +23,8 @@ RpcBuf *rpc_buf_take(void *heap, size_t n)
 RpcBuf *rpc_buf_unref(RpcBuf *b)
 {
         if (b && --b->refs == 0) {
+                if (b->load)
+                        load_discharge(b->load, b->len);
                 free(b->heap);
                 free(b);
         }

@@ -41,6 +41,8 @@ Call *call_unref(Call *call)
         rpc_buf_free_list(c->queued);
         rpc_buf_unref(c->reply);
         free(c->in);
+        if (c->load)
+                __atomic_sub_fetch(&c->load->calls, 1, __ATOMIC_RELAXED);
         rpc_load_unref(c->load);
         arena_done(&c->step);
         arena_done(&c->arena);

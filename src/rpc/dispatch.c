@@ -17,6 +17,7 @@
 #include "rpc/dispatch_priv.h"
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "rpc/message.h"
 
@@ -37,7 +38,44 @@ RpcLoad *rpc_load_unref(RpcLoad *l)
 
 int rpc_load_calls(const RpcLoad *l)
 {
-        return __atomic_load_n(&l->refs, __ATOMIC_RELAXED) - 1;
+        return __atomic_load_n(&l->calls, __ATOMIC_RELAXED);
+}
+
+void load_charge(RpcLoad *l, RpcBuf *b)
+{
+        if (!l)
+                return;
+        __atomic_add_fetch(&l->refs, 1, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&l->unsent, b->len, __ATOMIC_SEQ_CST);
+        b->load = l;
+}
+
+void load_discharge(RpcLoad *l, size_t n)
+{
+        __atomic_sub_fetch(&l->unsent, n, __ATOMIC_SEQ_CST);
+        rpc_load_unref(l);
+}
+
+int load_full(RpcLoad *l)
+{
+        if (!l || __atomic_load_n(&l->unsent, __ATOMIC_SEQ_CST) <= LIMIT_CONN_OUTBOX)
+                return 0;
+        /* Said before looking again: either we see that it has been read, or the transport, which
+         * looks in the other order, sees that somebody waits. */
+        __atomic_store_n(&l->held, 1, __ATOMIC_SEQ_CST);
+        return __atomic_load_n(&l->unsent, __ATOMIC_SEQ_CST) > LIMIT_CONN_OUTBOX;
+}
+
+int rpc_load_relieved(RpcLoad *l)
+{
+        return __atomic_load_n(&l->unsent, __ATOMIC_SEQ_CST) <= LIMIT_CONN_OUTBOX / 2 &&
+               __atomic_load_n(&l->held, __ATOMIC_SEQ_CST) &&
+               __atomic_exchange_n(&l->held, 0, __ATOMIC_SEQ_CST);
+}
+
+void rpc_call_resume(Call *call)
+{
+        call_kick(call_impl(call));
 }
 
 static CallImpl *call_new(void)
@@ -88,8 +126,10 @@ int rpc_call_begin(RpcRegistry *r, const RpcBegin *b, Call **ret, Err *err)
         c->data = b->data;
         c->max_send = b->max_send;
         c->load = b->load;
-        if (c->load)
+        if (c->load) {
                 __atomic_add_fetch(&c->load->refs, 1, __ATOMIC_RELAXED);
+                __atomic_add_fetch(&c->load->calls, 1, __ATOMIC_RELAXED);
+        }
         c->call.ns = arena_strdup(&c->arena, b->ns);
         c->call.lease = arena_strdup(&c->arena, b->lease);
         c->call.deadline_ns = b->deadline_ns;
@@ -179,6 +219,7 @@ void call_finish(CallImpl *c, int r)
 
         LOCKED(&c->lock);
         if (reply && c->ops) {
+                load_charge(c->load, reply);
                 *c->out_tail = reply;
                 c->out_tail = &reply->next;
                 c->unsent += reply->len;
@@ -268,7 +309,7 @@ static int waiting_locked(const CallImpl *c)
                 return 0;
         if (c->pending)
                 return c->claim == CLAIM_CANCEL;
-        return c->eof && !c->ended;
+        return c->eof && !c->ended && (c->cancelled || !load_full(c->load));
 }
 
 static void run_once(CallImpl *c)
@@ -283,8 +324,8 @@ static void run_once(CallImpl *c)
                 return;
         {
                 LOCKED(&c->lock);
-                first = !c->ended;
-                c->ended = 1;
+                first = !c->ended && waiting_locked(c);
+                c->ended |= (uint8_t)first;
         }
         if (first)
                 run_handler(c);

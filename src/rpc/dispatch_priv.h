@@ -20,8 +20,11 @@ struct RpcRegistry {
         void *run_ctx;
 };
 
-struct RpcLoad {
-        int refs; /* atomic: one for the peer's connection, one for each call */
+struct RpcLoad {  /* all atomic */
+        int refs; /* the peer's connection, its calls, and buffers that are charged */
+        int calls;
+        size_t unsent; /* bytes of answers */
+        int held;      /* somebody has found it full, and waits to be resumed */
 };
 
 /* Who has the right to end the call. */
@@ -76,6 +79,12 @@ static inline int call_streams(const CallImpl *c, unsigned which)
 {
         return (c->call.method->streams & which) != 0;
 }
+
+/* From now on the buffer counts against the load, until it is freed. */
+void load_charge(RpcLoad *l, RpcBuf *b);
+void load_discharge(RpcLoad *l, size_t n);
+/* Whether the peer is to read first; the transport will resume its calls then. */
+int load_full(RpcLoad *l);
 
 int registry_find(const RpcRegistry *r, const char *service, const char *method,
                   const RpcService **ret_service, const RpcMethod **ret, void **ret_ctx, Err *err);

@@ -26,7 +26,7 @@ static Step next_step_locked(const CallImpl *c)
                 return STEP_MESSAGE;
         if (c->eof && !c->eof_done)
                 return STEP_END;
-        if (c->want_write && c->unsent < LIMIT_STREAM_SENDBUF)
+        if (c->want_write && c->unsent < LIMIT_STREAM_SENDBUF && !load_full(c->load))
                 return STEP_WRITABLE;
         return STEP_NONE;
 }
@@ -91,8 +91,10 @@ static void flush_locked(CallImpl *c)
         if (!c->ops) {
                 rpc_buf_free_list(queued);
         } else {
-                for (RpcBuf *b = queued; b; b = b->next)
+                for (RpcBuf *b = queued; b; b = b->next) {
+                        load_charge(c->load, b);
                         c->unsent += b->len;
+                }
                 *c->out_tail = queued;
                 c->out_tail = c->queued_tail;
                 call_notify_locked(c);

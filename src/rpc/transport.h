@@ -10,7 +10,11 @@
  *         ops->ready()         from any thread: something is to be sent, or the next may come
  *         rpc_call_collect()   takes it, on the transport's thread
  *         rpc_call_sent()      so many bytes are on their way: streams go on
+ *         rpc_call_resume()    the peer reads again: what was held back goes on
  *         rpc_call_detach()    the peer is gone, the deadline has passed, or all is sent
+ *
+ * Answers that a peer does not read wait in memory. Past LIMIT_CONN_OUTBOX its further calls are
+ * not begun, and its streams not written to, until half of that is gone.
  *
  * With a registry that runs handlers straight away, message, end, sent and detach run them inside,
  * and ready() comes before these return.
@@ -25,8 +29,9 @@ typedef struct RpcBuf {
         struct RpcBuf *next;
         uint8_t *data;
         size_t len;
-        void *heap; /* freed with the buffer, unless data lies behind the struct */
-        int refs;   /* the transport's to count: 1 when collected; rpc_buf_unref() */
+        void *heap;           /* freed with the buffer, unless data lies behind the struct */
+        int refs;             /* the transport's to count: 1 when collected; rpc_buf_unref() */
+        struct RpcLoad *load; /* charged with len until the buffer is gone; may be NULL */
         uint8_t head_len;
         uint8_t head[15];
 } RpcBuf;
@@ -43,6 +48,10 @@ typedef struct RpcLoad RpcLoad;
 RpcLoad *rpc_load_new(void);
 RpcLoad *rpc_load_unref(RpcLoad *l);
 int rpc_load_calls(const RpcLoad *l);
+/* 1 when calls of this peer have been held back because it reads too little (LIMIT_CONN_OUTBOX),
+ * and it has read since: the transport asks now and then, and resumes each call it has. */
+int rpc_load_relieved(RpcLoad *l);
+void rpc_call_resume(Call *c);
 
 typedef struct RpcTransportOps {
         /* Called with the call's lock held, from any thread: queue the call and wake the
