@@ -13,6 +13,7 @@
 
 extern int fault_countdown; /* 0: not armed */
 extern int fault_fired;
+extern int fault_kills; /* the step does not fail, the process ends there, as by kill -9 */
 
 int fault_fire(void); /* counts down; at zero sets errno to EIO and answers 1 */
 

@@ -34,21 +34,29 @@ typedef struct DbEnv DbEnv;
 typedef struct DbOptions {
         size_t map_size; /* 0: 1 GiB; grows by itself */
         size_t reserve;  /* bytes kept aside so that deleting works on a full disk; 0: 4 MiB */
+        int read_only;   /* another process may have it open for writing; nothing is made */
+        int any_schema;  /* read_only: for whoever does not look at records */
 } DbOptions;
 
 typedef struct DbStats {
-        uint64_t commits;      /* write transactions that became durable */
-        uint64_t flushes;      /* in so many groups, each written to disk once */
-        uint64_t failed;       /* groups that could not be written */
-        uint64_t reopens;      /* after an error that LMDB does not survive */
-        size_t map_size, used; /* bytes */
+        uint64_t commits;       /* write transactions that became durable */
+        uint64_t flushes;       /* in so many groups, each written to disk once */
+        uint64_t failed;        /* groups that could not be written */
+        uint64_t reopens;       /* after an error that LMDB does not survive */
+        size_t map_size, used;  /* bytes */
+        uint32_t migrated_from; /* the schema it had before it was opened; 0: ours, or new */
 } DbStats;
 
-/* dir is made when absent. opts may be NULL. FAILED_PRECONDITION when a newer version of the
- * program has written it, DATA_LOSS when it is no database. */
+/* dir is made when absent, records of an earlier schema are migrated. opts may be NULL.
+ * FAILED_PRECONDITION when a newer version of the program has written it, DATA_LOSS when it is no
+ * database; read_only: NOT_FOUND when there is none. */
 int db_env_open(const char *dir, const DbOptions *opts, DbEnv **ret, Err *err);
 DbEnv *db_env_close(DbEnv *env); /* no transaction may be open; takes NULL, returns NULL */
 void db_env_stats(DbEnv *env, DbStats *ret);
+/* A copy of what is durable now, as one file that is a database's data.mdb; writers go on. Durable
+ * when it returns. ALREADY_EXISTS: nothing is overwritten. Blocks for as long as writing it takes.
+ */
+int db_backup(DbEnv *env, const char *path, Err *err);
 
 /* ---- keys ---- */
 
@@ -71,7 +79,7 @@ typedef enum DbTable {
         DB_TABLE_LAST = DB_INGESTS,
 } DbTable;
 
-enum { DB_KEY_MAX = 511, DB_SCHEMA_VERSION = 1 };
+enum { DB_KEY_MAX = 511, DB_SCHEMA_VERSION = 2 };
 
 typedef struct DbKey {
         uint16_t n;

@@ -24,6 +24,7 @@ typedef struct Waiter {
 
 struct DbEnv {
         char *dir;
+        int read_only;
         size_t map_size, reserve;
         MDB_env *mdb;
         MDB_dbi dbi;
@@ -68,3 +69,11 @@ void env_write_ahead(DbEnv *env);
 int env_reserve_take(DbEnv *env); /* 0, or -1: no space even for that */
 void env_reserve_release(DbEnv *env);
 int env_is_full(DbEnv *env);
+
+/* schema.c */
+int schema_bring(DbEnv *env, Err *err);   /* to ours, or makes it */
+int schema_current(DbEnv *env, Err *err); /* FAILED_PRECONDITION unless it is ours */
+
+/* txn.c: between the two the map does not move. May wait. */
+void db_reader_enter(DbEnv *env);
+void db_reader_leave(DbEnv *env);

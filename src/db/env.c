@@ -8,6 +8,7 @@
  *
  * LMDB is used without DUPSORT, NOSYNC and WRITEMAP: what it has least trouble with.
  */
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/path.h"
@@ -25,6 +26,9 @@ enum {
         AHEAD_MIN = 128 * 1024,  /* bytes of the file beyond the tree: when less are left ... */
         AHEAD_MAX = 1024 * 1024, /* ... there are so many again */
 };
+
+/* Address space only; room for what the writer's map may have become. */
+static const size_t READ_ONLY_MAP = (size_t)1 << 38;
 
 int db_rc(Err *err, int rc, const char *what)
 {
@@ -47,19 +51,20 @@ int db_rc(Err *err, int rc, const char *what)
 
 static int open_mdb(DbEnv *env, Err *err)
 {
+        unsigned flags = env->read_only ? MDB_RDONLY : 0;
         MDB_txn *txn;
         int rc;
 
-        rc = mdb_env_create(&env->mdb);
+        rc = fault_hit() ? ENOMEM : mdb_env_create(&env->mdb);
         if (rc != 0)
                 return db_rc(err, rc, "create environment");
         rc = mdb_env_set_mapsize(env->mdb, env->map_size);
         if (rc == 0)
                 rc = mdb_env_set_maxreaders(env->mdb, MAX_READERS);
         if (rc == 0)
-                rc = mdb_env_open(env->mdb, env->dir, MDB_NOTLS, 0600);
+                rc = fault_hit() ? EIO : mdb_env_open(env->mdb, env->dir, flags | MDB_NOTLS, 0600);
         if (rc == 0)
-                rc = mdb_txn_begin(env->mdb, NULL, 0, &txn);
+                rc = fault_hit() ? EIO : mdb_txn_begin(env->mdb, NULL, flags, &txn);
         if (rc == 0) {
                 rc = mdb_dbi_open(txn, NULL, 0, &env->dbi);
                 if (rc == 0)
@@ -204,44 +209,6 @@ int env_is_full(DbEnv *env)
                st.f_bavail * st.f_frsize < MAX(env->reserve, (size_t)2 * GROUP_BYTES);
 }
 
-/* A new database gets our version; one of a later version is not touched. */
-static int check_schema(DbEnv *env, Err *err)
-{
-        DbTxn txn CLEANUP(db_end) = {};
-        DbKey key;
-        DbVal val;
-        uint8_t ours[4] = {0, 0, 0, DB_SCHEMA_VERSION};
-        const uint8_t *p;
-        uint32_t version;
-        int r;
-
-        db_key_name(db_key(&key, DB_SCHEMA, 0), "version");
-        r = db_begin_ro(env, &txn, err);
-        if (r < 0)
-                return r;
-        if (db_get(&txn, &key, &val)) {
-                if (val.n != sizeof(ours))
-                        return err_set(err, DATA_LOSS,
-                                       "database %s: its schema version is not a number", env->dir);
-                p = val.data;
-                version = (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3];
-                if (version > DB_SCHEMA_VERSION)
-                        return err_set(err, FAILED_PRECONDITION,
-                                       "database %s was written by a newer version of this program "
-                                       "(schema %u, this one knows up to %u): run that version, or "
-                                       "another root",
-                                       env->dir, version, DB_SCHEMA_VERSION);
-                return db_commit(&txn);
-        }
-        r = db_commit(&txn);
-        if (r == 0)
-                r = db_begin_rw(env, &txn, err);
-        if (r < 0)
-                return r;
-        db_put(&txn, &key, ours, sizeof(ours));
-        return db_commit(&txn);
-}
-
 DEFINE_CLEANUP(DbEnv *, db_env_close)
 
 int db_env_open(const char *dir, const DbOptions *opts, DbEnv **ret, Err *err)
@@ -250,7 +217,10 @@ int db_env_open(const char *dir, const DbOptions *opts, DbEnv **ret, Err *err)
         int r;
 
         env->dir = mem_strdup(dir);
-        env->map_size = opts && opts->map_size ? opts->map_size : (size_t)1 << 30;
+        env->read_only = opts && opts->read_only;
+        env->map_size = env->read_only           ? READ_ONLY_MAP
+                        : opts && opts->map_size ? opts->map_size
+                                                 : (size_t)1 << 30;
         env->reserve = opts && opts->reserve ? opts->reserve : (size_t)4 << 20;
         lock_init(&env->lock, LOCK_DB_TURN);
         cond_init(&env->gate);
@@ -258,19 +228,28 @@ int db_env_open(const char *dir, const DbOptions *opts, DbEnv **ret, Err *err)
         list_init(&env->members);
         env->hooks_tail = &env->hooks;
 
-        r = path_mkdirs(dir, 0700, err);
-        if (r == 0)
+        if (env->read_only) {
                 r = open_mdb(env, err);
-        if (r == 0)
-                r = path_sync_dir(AT_FDCWD, dir, err);
+        } else {
+                r = path_mkdirs(dir, 0700, err);
+                if (r == 0)
+                        r = open_mdb(env, err);
+                if (r == 0)
+                        r = fault_hit() ? err_sys(err, errno, "fsync %s", dir)
+                                        : path_sync_dir(AT_FDCWD, dir, err);
+        }
         if (r < 0)
                 return r;
         /* a file of earlier growth makes LMDB map more than it was asked for */
         env->map_size = MAX(env->map_size, env_used(env));
         env->stats.map_size = env->map_size;
         env->stats.used = env_used(env);
-        env->full = env_reserve_take(env) < 0;
-        r = check_schema(env, err);
+        if (env->read_only) {
+                r = opts->any_schema ? 0 : schema_current(env, err);
+        } else {
+                env->full = env_reserve_take(env) < 0;
+                r = schema_bring(env, err);
+        }
         if (r < 0)
                 return r;
         *ret = TAKE(env);

@@ -13,6 +13,21 @@
 
 static __thread int in_txn;
 
+void db_reader_enter(DbEnv *env)
+{
+        LOCKED(&env->lock);
+        while (env->closed_gate)
+                lock_wait(&env->lock, &env->gate, 0);
+        env->n_readers++;
+}
+
+void db_reader_leave(DbEnv *env)
+{
+        LOCKED(&env->lock);
+        if (--env->n_readers == 0)
+                pthread_cond_broadcast(&env->gate);
+}
+
 static int begin_ro(DbEnv *env, MDB_txn **ret)
 {
         MDB_txn *txn = NULL;
@@ -38,10 +53,7 @@ static int begin_ro(DbEnv *env, MDB_txn **ret)
         }
         if (txn && env->mdb)
                 mdb_txn_abort(txn);
-        lock_take(&env->lock);
-        if (--env->n_readers == 0)
-                pthread_cond_broadcast(&env->gate);
-        lock_drop(&env->lock);
+        db_reader_leave(env);
         return rc;
 }
 
@@ -57,11 +69,7 @@ static void end_ro(DbEnv *env, MDB_txn *txn)
         lock_drop(&env->lock);
         if (!keep)
                 mdb_txn_abort(txn);
-
-        lock_take(&env->lock);
-        if (--env->n_readers == 0)
-                pthread_cond_broadcast(&env->gate);
-        lock_drop(&env->lock);
+        db_reader_leave(env);
 }
 
 int db_begin_ro(DbEnv *env, DbTxn *txn, Err *err)

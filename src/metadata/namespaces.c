@@ -160,7 +160,8 @@ int namespaces_delete(MetaTxn *txn, const char *name)
                         txn, FAILED_PRECONDITION,
                         "namespace \"%s\" must be empty, but it still has %s: failed precondition",
                         name, str_get(&what));
-        for (int table = DB_NAMESPACES + 1; table <= DB_TABLE_LAST; table++)
+        /* from DB_SCHEMA, which has its counters */
+        for (int table = DB_SCHEMA; table <= DB_TABLE_LAST; table++)
                 db_del_prefix(&txn->db, db_key(&k, (DbTable)table, number));
         db_del(&txn->db, name_key(&k, name));
         ns_forget(txn);

@@ -10,6 +10,7 @@
  */
 #include "metadata/snapshots_priv.h"
 
+#include <endian.h>
 #include "base/lock.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -149,16 +150,25 @@ static DbKey *counter_key(DbKey *k, MetaTxn *txn, const Where *w)
                 snapshotter_name(w->sn));
 }
 
+static uint64_t stored_number(MetaTxn *txn, const Where *w, DbKey *k)
+{
+        uint64_t n;
+        DbVal v;
+
+        if (!db_get(&txn->db, counter_key(k, txn, w), &v) || v.n != sizeof(n))
+                return 0;
+        memcpy(&n, v.data, sizeof(n));
+        return be64toh(n);
+}
+
 uint64_t snapshot_next_number(MetaTxn *txn, const Where *w)
 {
         uint64_t stored = 0, *counter, n;
         char *name = arena_printf(txn->arena, "%s/%s", w->ns, snapshotter_name(w->sn));
         DbKey k;
-        DbVal v;
 
-        if (meta_ns_find(txn, w->ns) && db_get(&txn->db, counter_key(&k, txn, w), &v) &&
-            v.n == sizeof(stored))
-                memcpy(&stored, v.data, sizeof(stored));
+        if (meta_ns_find(txn, w->ns))
+                stored = stored_number(txn, w, &k);
         lock_take(&w->s->lock);
         counter = map_find(&w->s->counters, name);
         if (!counter) {
@@ -172,14 +182,11 @@ uint64_t snapshot_next_number(MetaTxn *txn, const Where *w)
 
 void snapshot_keep_number(MetaTxn *txn, const Where *w, uint64_t number)
 {
-        uint64_t stored = 0;
+        uint64_t n = htobe64(number);
         DbKey k;
-        DbVal v;
 
-        if (db_get(&txn->db, counter_key(&k, txn, w), &v) && v.n == sizeof(stored))
-                memcpy(&stored, v.data, sizeof(stored));
-        if (stored < number)
-                db_put(&txn->db, &k, &number, sizeof(number));
+        if (stored_number(txn, w, &k) < number)
+                db_put(&txn->db, &k, &n, sizeof(n));
 }
 
 SnapshotLabel *snapshot_backend_labels(Arena *a, Snapshots__Info__LabelsEntry *const *labels,
