@@ -85,7 +85,6 @@ SERVICES = {
     "leases": "containerd/services/leases/v1/leases",
     "namespaces": "containerd/services/namespaces/v1/namespaces",
     "sandboxes": "containerd/services/sandbox/v1/sandbox Store",
-    "sandbox_controllers": "containerd/services/sandbox/v1/sandbox Controller",
     "snapshots": "containerd/services/snapshots/v1/snapshots",
     "tasks": "containerd/services/tasks/v1/tasks",
     "version": "containerd/services/version/v1/version",
@@ -130,6 +129,7 @@ class _Stub:
 class Daemon:
     """One lighterd with a root, a state folder and sockets of its own."""
     namespace = None  # what ctr and cli use when a call names none
+    wrapper = ()  # a command line that becomes the daemon
 
     def __init__(self, config="", flags=(), parent=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="lt-", dir=parent))
@@ -144,7 +144,7 @@ class Daemon:
     def start(self, wait=True):
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [BUILD / "lighterd", "--config", self.config, "--root", self.root, "--state", self.state,
+                [*self.wrapper, BUILD / "lighterd", "--config", self.config, "--root", self.root, "--state", self.state,
                  "--address", self.address, "--log-level", "debug", *self.flags], stderr=log, stdout=log, cwd="/")
         if wait:
             self.wait_ready()

@@ -18,6 +18,7 @@
 #include "metadata/content.h"
 #include "metadata/metadata.h"
 #include "metadata/snapshots.h"
+#include "plugins.h"
 #include "runtime/runtime.h"
 #include "services/containers.h"
 #include "services/content.h"
@@ -35,6 +36,17 @@
 static Daemon *host(const PluginContext *pc)
 {
         return pc->host;
+}
+
+int plugins_stores(PluginContext *pc, Stores **ret, Err *err)
+{
+        return plugin_get(pc, PLUGIN_METADATA, (void **)ret, err);
+}
+
+int plugins_serve(PluginContext *pc, const RpcService *service, void *ctx)
+{
+        rpc_registry_add(host(pc)->grpc, service, ctx);
+        return 0;
 }
 
 /* ---- stores ---- */
@@ -184,12 +196,6 @@ static const ConfigKey metadata_keys[] = {
         {"no_sync", CONFIG_UNSERVED, 0, "false", 0, 0},
 };
 static const ConfigSchema metadata_schema = CONFIG_SCHEMA(metadata_keys, MetadataConfig);
-
-typedef struct Stores {
-        Metadata *metadata;
-        Blobs *blobs;
-        Snapshots *snapshots;
-} Stores;
 
 static int add_snapshotter(void *ctx, const char *id, void *instance)
 {
@@ -387,20 +393,14 @@ void plugins_stop(const Daemon *d)
 
 /* ---- services ---- */
 
-static int serve(PluginContext *pc, const RpcService *service, void *ctx)
-{
-        rpc_registry_add(host(pc)->grpc, service, ctx);
-        return 0;
-}
-
 static int version_init(PluginContext *pc, void **ret, Err *err)
 {
-        return serve(pc, &version_service, NULL);
+        return plugins_serve(pc, &version_service, NULL);
 }
 
 static int health_init(PluginContext *pc, void **ret, Err *err)
 {
-        return serve(pc, &health_service, NULL);
+        return plugins_serve(pc, &health_service, NULL);
 }
 
 static int introspection_init(PluginContext *pc, void **ret, Err *err)
@@ -416,7 +416,7 @@ static int introspection_init(PluginContext *pc, void **ret, Err *err)
         if (dir < 0)
                 return dir;
         r = introspection_uuid(dir, s->uuid, err);
-        return r < 0 ? r : serve(pc, &introspection_service, s);
+        return r < 0 ? r : plugins_serve(pc, &introspection_service, s);
 }
 
 static int events_init(PluginContext *pc, void **ret, Err *err)
@@ -428,21 +428,16 @@ static int events_init(PluginContext *pc, void **ret, Err *err)
         if (r < 0)
                 return r;
         rpc_registry_add(host(pc)->ttrpc, &events_ttrpc_service, exchange);
-        return serve(pc, &events_service, exchange);
+        return plugins_serve(pc, &events_service, exchange);
 }
 
 /* The services over the stores differ only in which of them they see. */
-static int stores_of(PluginContext *pc, Stores **ret, Err *err)
-{
-        return plugin_get(pc, PLUGIN_METADATA, (void **)ret, err);
-}
-
 static int serve_records(PluginContext *pc, const RpcService *service, Err *err)
 {
         Stores *s;
-        int r = stores_of(pc, &s, err);
+        int r = plugins_stores(pc, &s, err);
 
-        return r < 0 ? r : serve(pc, service, s->metadata);
+        return r < 0 ? r : plugins_serve(pc, service, s->metadata);
 }
 
 static int namespaces_init(PluginContext *pc, void **ret, Err *err)
@@ -468,17 +463,17 @@ static int leases_init(PluginContext *pc, void **ret, Err *err)
 static int content_service_init(PluginContext *pc, void **ret, Err *err)
 {
         Stores *s;
-        int r = stores_of(pc, &s, err);
+        int r = plugins_stores(pc, &s, err);
 
-        return r < 0 ? r : serve(pc, &content_service, s->blobs);
+        return r < 0 ? r : plugins_serve(pc, &content_service, s->blobs);
 }
 
 static int snapshots_init(PluginContext *pc, void **ret, Err *err)
 {
         Stores *s;
-        int r = stores_of(pc, &s, err);
+        int r = plugins_stores(pc, &s, err);
 
-        return r < 0 ? r : serve(pc, &snapshots_service, s->snapshots);
+        return r < 0 ? r : plugins_serve(pc, &snapshots_service, s->snapshots);
 }
 
 static int tasks_init(PluginContext *pc, void **ret, Err *err)
@@ -488,7 +483,7 @@ static int tasks_init(PluginContext *pc, void **ret, Err *err)
         int r;
 
         *ret = t;
-        r = stores_of(pc, &s, err);
+        r = plugins_stores(pc, &s, err);
         if (r == 0)
                 r = plugin_get(pc, PLUGIN_RUNTIME, (void **)&t->runtime, err);
         if (r < 0) {
@@ -496,7 +491,7 @@ static int tasks_init(PluginContext *pc, void **ret, Err *err)
                 return r;
         }
         t->metadata = s->metadata;
-        return serve(pc, &tasks_service, t);
+        return plugins_serve(pc, &tasks_service, t);
 }
 
 static int diff_init(PluginContext *pc, void **ret, Err *err)
@@ -504,7 +499,7 @@ static int diff_init(PluginContext *pc, void **ret, Err *err)
         DiffService *s;
         int r = plugin_get(pc, PLUGIN_DIFFER, (void **)&s, err);
 
-        return r < 0 ? r : serve(pc, &diff_service, s);
+        return r < 0 ? r : plugins_serve(pc, &diff_service, s);
 }
 
 #define REQUIRES(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -532,6 +527,8 @@ const PluginRegistration plugin_table[] = {
         {PLUGIN_GRPC, "namespaces", REQUIRES(PLUGIN_METADATA), NULL, namespaces_init, NULL},
         {PLUGIN_GRPC, "images", REQUIRES(PLUGIN_METADATA), NULL, images_init, NULL},
         {PLUGIN_GRPC, "containers", REQUIRES(PLUGIN_METADATA), NULL, containers_init, NULL},
+        {PLUGIN_SANDBOX_STORE, "local", REQUIRES(PLUGIN_METADATA), NULL, sandbox_store_init, NULL},
+        {PLUGIN_GRPC, "sandboxes", REQUIRES(PLUGIN_SANDBOX_STORE), NULL, sandboxes_init, NULL},
         {PLUGIN_GRPC, "leases", REQUIRES(PLUGIN_METADATA), NULL, leases_init, NULL},
         {PLUGIN_GRPC, "content", REQUIRES(PLUGIN_METADATA), NULL, content_service_init, NULL},
         {PLUGIN_GRPC, "snapshots", REQUIRES(PLUGIN_METADATA), NULL, snapshots_init, NULL},

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "metadata/containers.h"
 
+#include "metadata/extensions.h"
 #include "spec/identifier.h"
 
-#include <stdlib.h>
-
 #define LABEL_ENTRY (&containers__container__labels_entry__descriptor)
-
-typedef Containers__Container__ExtensionsEntry Extension;
 
 static const char *field(void *ctx, const char *const *path, size_t n)
 {
@@ -57,60 +54,6 @@ static int check(MetaTxn *txn, const Containers__Container *c, const char *doing
         return r < 0 ? meta_fail(txn, why.code, "%s: %s", doing, why.msg) : 0;
 }
 
-/* ---- extensions: a map of messages ---- */
-
-typedef struct Place {
-        Extension *e;
-        size_t i;
-} Place;
-
-static int by_key(const void *a, const void *b)
-{
-        const Place *x = a, *y = b;
-        int r = strcmp(x->e->key, y->e->key);
-
-        return r ? r : x->i < y->i ? -1 : 1;
-}
-
-/* As labels: in order, the last of a key; one without a value is none. */
-static void extensions_normalise(Arena *a, Containers__Container *c)
-{
-        Place *order = arena_array(a, Place, c->n_extensions);
-        size_t out = 0;
-
-        for (size_t i = 0; i < c->n_extensions; i++)
-                order[i] = (Place){c->extensions[i], i};
-        if (c->n_extensions > 0)
-                qsort(order, c->n_extensions, sizeof(*order), by_key);
-        for (size_t i = 0; i < c->n_extensions; i++) {
-                if (i + 1 < c->n_extensions && strcmp(order[i].e->key, order[i + 1].e->key) == 0)
-                        continue;
-                if (order[i].e->value)
-                        c->extensions[out++] = order[i].e;
-        }
-        c->n_extensions = out;
-}
-
-static void extension_set(MetaTxn *txn, Containers__Container *to,
-                          const Containers__Container *from, const char *key)
-{
-        Extension **v = arena_array(txn->arena, Extension *, to->n_extensions + 1);
-        size_t n = 0;
-
-        for (size_t i = 0; i < to->n_extensions; i++)
-                if (strcmp(to->extensions[i]->key, key) != 0)
-                        v[n++] = to->extensions[i];
-        for (size_t i = from->n_extensions; i-- > 0;)
-                if (strcmp(from->extensions[i]->key, key) == 0) {
-                        v[n++] = from->extensions[i];
-                        break;
-                }
-        to->extensions = v;
-        to->n_extensions = n;
-}
-
-/* ---- */
-
 Containers__Container *containers_create(MetaTxn *txn, const char *ns,
                                          const Containers__Container *container)
 {
@@ -121,7 +64,7 @@ Containers__Container *containers_create(MetaTxn *txn, const char *ns,
         if (meta_failed(txn) || check(txn, record, "create container failed validation") < 0)
                 return NULL;
         labels_normalise(record->labels, &record->n_labels);
-        extensions_normalise(txn->arena, record);
+        extensions_normalise(txn->arena, record->extensions, &record->n_extensions);
         record->created_at = record->updated_at = time_to_pb(txn->arena, time_now());
         number = meta_ns_ensure(txn, ns);
         if (!meta_put_new(txn, container_key(&k, number, record->id), record))
@@ -156,7 +99,8 @@ static int apply(MetaTxn *txn, Containers__Container *record, const Containers__
                 labels_set(txn->arena, &record->labels, &record->n_labels, LABEL_ENTRY, key,
                            labels_find(c->labels, c->n_labels, key));
         else if ((key = mask_key(path, "extensions.")))
-                extension_set(txn, record, c, key);
+                extensions_set(txn->arena, &record->extensions, &record->n_extensions,
+                               c->extensions, c->n_extensions, key);
         else if (strcmp(path, "labels") == 0)
                 record->labels = c->labels, record->n_labels = c->n_labels;
         else if (strcmp(path, "extensions") == 0)
@@ -214,7 +158,7 @@ Containers__Container *containers_update(MetaTxn *txn, const char *ns,
         if (check(txn, record, "update failed validation") < 0)
                 return NULL;
         labels_normalise(record->labels, &record->n_labels);
-        extensions_normalise(txn->arena, record);
+        extensions_normalise(txn->arena, record->extensions, &record->n_extensions);
         record->updated_at = time_to_pb(txn->arena, time_now());
         meta_put(txn, container_key(&k, meta_ns_find(txn, ns), record->id), record);
         return meta_failed(txn) ? NULL : record;

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files with parts of the table of plugins share. */
+#pragma once
+
+#include "daemon.h"
+#include "metadata/content.h"
+#include "metadata/metadata.h"
+#include "metadata/snapshots.h"
+
+/* The instance of io.containerd.metadata.v1.bolt. */
+typedef struct Stores {
+        Metadata *metadata;
+        Blobs *blobs;
+        Snapshots *snapshots;
+} Stores;
+
+int plugins_stores(PluginContext *pc, Stores **ret, Err *err);
+/* Puts a service into the gRPC server. */
+int plugins_serve(PluginContext *pc, const RpcService *service, void *ctx);
+
+/* cmd/lighterd/sandboxes_plugin.c */
+int sandbox_store_init(PluginContext *pc, void **ret, Err *err);
+int sandboxes_init(PluginContext *pc, void **ret, Err *err);
