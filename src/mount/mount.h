@@ -31,6 +31,7 @@ typedef struct MountList {
 typedef struct MountFlags {
         unsigned long flags; /* MS_* */
         int loop;            /* source is a file for a loop device */
+        int direct_io;       /* of the loop device */
         const char *uidmap;  /* "0:1000:65536,...", NULL for none */
         const char *gidmap;
         char *data; /* what is left, joined by commas; "" for none */
@@ -41,7 +42,7 @@ typedef struct MountFlags {
 int mount_parse_options(Arena *a, const Mount *m, MountFlags *ret, Err *err);
 
 /* Mounts one on target, which exists. INVALID_ARGUMENT for what cannot be understood, UNIMPLEMENTED
- * for what this kernel or build does not know, else the class of errno. */
+ * for what only a mount handler understands, else the class of errno. */
 int mount_one(const Mount *m, const char *target, Err *err);
 /* In order, all on target; what was mounted before a failure is taken off again. */
 int mount_all(const Mount *mounts, size_t n, const char *target, Err *err);

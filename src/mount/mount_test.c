@@ -352,3 +352,233 @@ TEST(detached_mount_lives_until_its_handle_is_closed)
         CHECK(faccessat(handle, "file", F_OK, 0) == 0);
         fd_close(handle);
 }
+
+static uid_t owner(const char *dir, const char *name)
+{
+        int fd CLEANUP(cleanup_fd) = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        struct stat st = {.st_uid = (uid_t)-2};
+
+        fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW);
+        return st.st_uid;
+}
+
+static void own(Fixture *f, const char *name, uid_t uid)
+{
+        if (lchown(path_join(&f->a, f->dir, name), uid, uid) < 0)
+                abort();
+}
+
+/* Whether this kernel maps the owners of what lies in a folder of ours. */
+static int can_map(Fixture *f)
+{
+        Mount m = {.type = "bind",
+                   .source = f->dir,
+                   OPTIONS("bind", "uidmap=0:1000:10", "gidmap=0:1000:10")};
+        const char *probe = make_dir(f, "probe");
+        int r = mount_one(&m, probe, &f->err);
+
+        if (r == 0)
+                return unmount_all(probe, MNT_DETACH, &f->err) == 0;
+        test_skip("no idmapped mounts here");
+        return 0;
+}
+
+TEST(bind_with_mapped_owners)
+{
+        Fixture f CLEANUP(fixture_done) = {};
+        const char *src, *dst, *more;
+        Mount m;
+
+        if (!own_mounts())
+                return;
+        fixture_init(&f);
+        if (!can_map(&f))
+                return;
+        src = make_dir(&f, "src");
+        dst = make_dir(&f, "dst");
+        more = make_dir(&f, "more/sub");
+        make_file(src, "root", "x");
+        make_file(src, "five", "x");
+        make_file(src, "far", "x");
+        own(&f, "src/five", 5);
+        own(&f, "src/far", 5000);
+        m = (Mount){.type = "bind",
+                    .source = src,
+                    OPTIONS("uidmap=0:100000:5,5:200005:1", "gidmap=0:100000:10", "rbind", "ro")};
+        CHECK(mount_one(&m, dst, &f.err) == 0);
+        CHECK(owner(dst, "root") == 100000 && owner(dst, "five") == 200005);
+        CHECK(owner(dst, "far") == 65534);
+        CHECK(owner(src, "root") == 0);
+        CHECK(mkdir(path_join(&f.a, dst, "new"), 0755) < 0);
+        CHECK(unmount_all(dst, 0, &f.err) == 0 && !mount_is_point(dst));
+
+        m.target = "sub";
+        CHECK(mount_one(&m, path_join(&f.a, f.dir, "more"), &f.err) == 0);
+        CHECK(owner(more, "root") == 100000);
+        CHECK(mkdir(path_join(&f.a, more, "new"), 0755) < 0);
+}
+
+TEST(file_system_with_mapped_owners)
+{
+        Fixture f CLEANUP(fixture_done) = {};
+        const char *dst;
+        Mount m;
+
+        if (!own_mounts())
+                return;
+        fixture_init(&f);
+        if (!can_map(&f))
+                return;
+        dst = make_dir(&f, "dst");
+        m = (Mount){.type = "tmpfs",
+                    .source = "tmpfs",
+                    OPTIONS("uidmap=0:7000:10", "gidmap=0:7000:10", "mode=755")};
+        CHECK(mount_one(&m, dst, &f.err) == 0);
+        CHECK(owner(dst, ".") == 7000);
+        CHECK(unmount_all(dst, 0, &f.err) == 0 && !mount_is_point(dst));
+}
+
+/* Lowerdirs that share no folder, one with a colon in its name; the layers themselves stay as they
+ * are, and so do this thread's namespace and folders. */
+TEST(overlay_with_mapped_lowerdirs)
+{
+        Fixture f CLEANUP(fixture_done) = {};
+        const char *dst, *one, *two;
+        struct stat before, after;
+        char cwd[4096], cwd2[4096];
+        Mount m;
+
+        if (!own_mounts())
+                return;
+        fixture_init(&f);
+        if (!can_map(&f))
+                return;
+        m = (Mount){.type = "tmpfs", .source = "tmpfs"};
+        CHECK(mount_one(&m, f.dir, &f.err) == 0);
+        dst = make_dir(&f, "dst");
+        one = make_dir(&f, "a/one:1");
+        two = make_dir(&f, "b/two");
+        make_dir(&f, "up");
+        make_dir(&f, "work");
+        make_file(one, "f1", "x");
+        make_file(two, "f2", "x");
+        m = (Mount){.type = "overlay",
+                    .source = "overlay",
+                    OPTIONS("uidmap=0:1000:10", "gidmap=0:1000:10",
+                            arena_printf(&f.a, "workdir=%s/work", f.dir),
+                            arena_printf(&f.a, "upperdir=%s/up", f.dir),
+                            arena_printf(&f.a, "lowerdir=%s/a/one\\:1:%s/b/two", f.dir, f.dir),
+                            "index=off")};
+        CHECK(stat("/proc/thread-self/ns/mnt", &before) == 0 && getcwd(cwd, sizeof(cwd)));
+        if (mount_one(&m, dst, &f.err) < 0) {
+                test_fail(__FILE__, __LINE__, "%s", f.err.msg);
+                return;
+        }
+        CHECK(stat("/proc/thread-self/ns/mnt", &after) == 0 && getcwd(cwd2, sizeof(cwd2)));
+        CHECK(before.st_ino == after.st_ino && before.st_dev == after.st_dev);
+        CHECK_STR(cwd2, cwd);
+        CHECK(owner(dst, "f1") == 1000 && owner(dst, "f2") == 1000 && owner(one, "f1") == 0);
+        make_file(dst, "new", "x");
+        CHECK(has_file(f.dir, "up/new"));
+        CHECK(unmount_all(dst, 0, &f.err) == 0 && !mount_is_point(dst));
+}
+
+TEST(mapped_mount_that_fails_leaves_nothing)
+{
+        if (!own_mounts())
+                return;
+        for (int nth = 1;; nth++) {
+                Fixture f CLEANUP(fixture_done) = {};
+                const char *dst;
+                Mount m[2];
+                int fired = 0;
+
+                fixture_init(&f);
+                if (!can_map(&f))
+                        return;
+                dst = make_dir(&f, "dst");
+                m[0] = (Mount){.type = "bind",
+                               .source = make_dir(&f, "src"),
+                               OPTIONS("bind", "uidmap=0:1:1", "gidmap=0:1:1")};
+                m[1] = (Mount){.type = "overlay",
+                               .source = "overlay",
+                               OPTIONS(arena_printf(&f.a, "lowerdir=%s:%s", m[0].source,
+                                                    make_dir(&f, "low")),
+                                       "uidmap=0:1:1", "gidmap=0:1:1")};
+                for (size_t i = 0; i < ARRAY_LEN(m); i++) {
+                        int r;
+
+                        fault_arm(nth);
+                        r = mount_one(&m[i], dst, &f.err);
+                        fired |= fault_fired;
+                        CHECK(fault_fired ? r < 0 && f.err.msg[0] : r == 0);
+                        fault_arm(0);
+                        CHECK(mount_is_point(dst) == (r == 0));
+                        unmount_all(dst, MNT_DETACH, &f.err);
+                }
+                if (!fired) {
+                        CHECK(nth > 4);
+                        break;
+                }
+        }
+}
+
+TEST(maps_that_are_none_are_refused)
+{
+        static const char *const bad[] = {
+                "",        "0:1",
+                "0:1:0",   "a:b:c",
+                "0:1:2:3", "0:1:2,,",
+                "-1:0:1",  "4294967296:0:1",
+                ",",       "0:0:4294967296",
+                "0 0:1:1", "0:1:2,x",
+                ":0:1",    "0:1:2,0:1:\n",
+        };
+
+        for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+                Fixture f CLEANUP(fixture_done) = {};
+                int fd = -1;
+
+                fixture_init(&f);
+                CHECK(idmap_userns(&f.a, bad[i], "0:0:1", &fd, &f.err) == -INVALID_ARGUMENT);
+                CHECK(strstr(f.err.msg, "uidmap") && fd == -1);
+                CHECK(idmap_userns(&f.a, "0:0:1", bad[i], &fd, &f.err) == -INVALID_ARGUMENT);
+                CHECK(strstr(f.err.msg, "gidmap") && fd == -1);
+        }
+}
+
+TEST(one_map_without_the_other_is_refused)
+{
+        Fixture f CLEANUP(fixture_done) = {};
+        Mount m = {.type = "bind", .source = "/s", OPTIONS("bind", "uidmap=0:1:1")};
+
+        fixture_init(&f);
+        CHECK(mount_one(&m, f.dir, &f.err) == -INVALID_ARGUMENT);
+        CHECK_STR(f.err.msg, "mount of \"/s\": uidmap without gidmap");
+}
+
+TEST(fuse_is_mounted_by_its_helper)
+{
+        Fixture f CLEANUP(fixture_done) = {};
+        char *path CLEANUP(cleanup_free) = strdup(getenv("PATH"));
+        Mount m = {.type = "fuse3.sshfs", .source = "src", OPTIONS("ro", "a=b")};
+        const char *bin, *told;
+
+        fixture_init(&f);
+        bin = make_dir(&f, "bin");
+        told = path_join(&f.a, f.dir, "told");
+        make_file(bin, "mount.fuse3",
+                  arena_printf(&f.a, "#!/bin/sh\necho \"$@\" >%s\n[ \"$1\" = src ] || exit 3\n",
+                               told));
+        CHECK(chmod(path_join(&f.a, bin, "mount.fuse3"), 0755) == 0);
+        setenv("PATH", arena_printf(&f.a, "%s:%s", bin, path), 1);
+        CHECK(mount_one(&m, f.dir, &f.err) == 0);
+        CHECK(file_read(&f.a, AT_FDCWD, told, 4096, (char **)&told, NULL, &f.err) == 0);
+        CHECK_STR(told, arena_printf(&f.a, "src %s -o ro -o a=b -t sshfs\n", f.dir));
+        m.source = "other";
+        CHECK(mount_one(&m, f.dir, &f.err) == -UNKNOWN);
+        CHECK(strstr(f.err.msg, "status 3"));
+        setenv("PATH", "/nowhere", 1);
+        CHECK(mount_one(&m, f.dir, &f.err) == -UNIMPLEMENTED);
+        setenv("PATH", path, 1);
+}

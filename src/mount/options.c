@@ -56,11 +56,14 @@ static int apply_word(MountFlags *f, const char *word)
 int mount_parse_options(Arena *a, const Mount *m, MountFlags *ret, Err *err)
 {
         MountFlags f = {};
+        int has_loop = 0;
         size_t len = 1;
         char *p;
 
-        for (size_t i = 0; i < m->n_options; i++)
+        for (size_t i = 0; i < m->n_options; i++) {
+                has_loop |= str_eq(m->options[i], "loop");
                 len += strlen(m->options[i]) + 1;
+        }
         f.data = p = arena_alloc(a, len);
         for (size_t i = 0; i < m->n_options; i++) {
                 const char *o = m->options[i];
@@ -69,6 +72,8 @@ int mount_parse_options(Arena *a, const Mount *m, MountFlags *ret, Err *err)
                         continue;
                 if (str_eq(o, "loop")) {
                         f.loop = 1;
+                } else if (str_eq(o, "direct-io") && has_loop) {
+                        f.direct_io = 1;
                 } else if (str_starts(o, "uidmap=")) {
                         f.uidmap = o + strlen("uidmap=");
                 } else if (str_starts(o, "gidmap=")) {

@@ -7,7 +7,7 @@
 #include "mount/mount_priv.h"
 
 /* The end of one path of a lowerdir list; a backslash escapes a colon. */
-static const char *path_end(const char *p, const char *end)
+const char *overlay_path_end(const char *p, const char *end)
 {
         while (p < end && *p != ':')
                 p += *p == '\\' && p + 1 < end ? 2 : 1;
@@ -25,7 +25,7 @@ static size_t common_folder(const char *a, size_t n, const char *b, size_t m)
         return last;
 }
 
-static const char *find_lowerdir(const char *data)
+const char *overlay_find_lowerdir(const char *data)
 {
         const char *p = data;
 
@@ -35,7 +35,7 @@ static const char *find_lowerdir(const char *data)
         return p ? p + strlen(",lowerdir=") : NULL;
 }
 
-static const char *option_end(const char *p)
+const char *overlay_option_end(const char *p)
 {
         while (*p && *p != ',')
                 p += *p == '\\' && p[1] ? 2 : 1;
@@ -44,17 +44,17 @@ static const char *option_end(const char *p)
 
 void overlay_pack(Arena *a, const char *data, const char **ret_dir, char **ret_data)
 {
-        const char *first = find_lowerdir(data), *end, *p;
+        const char *first = overlay_find_lowerdir(data), *end, *p;
         size_t common, dirs = 0;
         char *out;
 
         *ret_dir = NULL;
         if (!first || *first != '/')
                 return;
-        end = option_end(first);
-        common = (size_t)(path_end(first, end) - first);
+        end = overlay_option_end(first);
+        common = (size_t)(overlay_path_end(first, end) - first);
         for (p = first; p < end; dirs++) {
-                const char *e = path_end(p, end);
+                const char *e = overlay_path_end(p, end);
 
                 common = common_folder(first, common, p, (size_t)(e - p));
                 p = e < end ? e + 1 : end;
@@ -67,7 +67,7 @@ void overlay_pack(Arena *a, const char *data, const char **ret_dir, char **ret_d
         *ret_data = out = arena_alloc(a, strlen(data) + 1);
         out = mempcpy(out, data, (size_t)(first - data));
         for (p = first; p < end;) {
-                const char *e = path_end(p, end);
+                const char *e = overlay_path_end(p, end);
 
                 out = mempcpy(out, p + common, (size_t)(e - p) - common);
                 if (e < end)
