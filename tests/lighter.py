@@ -92,6 +92,15 @@ SERVICES = {
 }
 
 
+def services():
+    """The descriptors of everything that is served over gRPC."""
+    for name in SERVICES.values():
+        path, _, only = name.partition(" ")
+        for service in pb(path).DESCRIPTOR.services_by_name.values():
+            if only in ("", service.name):
+                yield service
+
+
 class Client:
     """Google's gRPC against the daemon: client.tasks is the stub, client.pb.tasks its messages."""
 

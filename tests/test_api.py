@@ -7,7 +7,6 @@ import grpc
 import pytest
 
 import lighter
-from lighter import SERVICES
 
 CODES = {c.value[0]: c for c in grpc.StatusCode}
 
