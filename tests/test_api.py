@@ -13,11 +13,9 @@ CODES = {c.value[0]: c for c in grpc.StatusCode}
 
 def methods():
     """(path, request class, client streams, server streams) of everything that is served."""
-    for name in SERVICES.values():
-        path, _, wanted = name.partition(" ")
-        for service in lighter.pb(path).DESCRIPTOR.services_by_name.values():
-            for m in service.methods if wanted in ("", service.name) else ():
-                yield f"/{service.full_name}/{m.name}", m.input_type._concrete_class, m.client_streaming, m.server_streaming
+    for service in lighter.services():
+        for m in service.methods:
+            yield f"/{service.full_name}/{m.name}", m.input_type._concrete_class, m.client_streaming, m.server_streaming
 
 
 ALL = list(methods())
