@@ -37,6 +37,8 @@ static const struct {
          "print the configuration in effect, in its newest version"},
         {{"config", "migrate"}, COMMAND_CONFIG_DUMP, "the same"},
         {{"publish", NULL}, COMMAND_PUBLISH, "--namespace NS --topic T: send the event on stdin"},
+        {{"backup", NULL}, COMMAND_BACKUP, "DIR|FILE: copy the database, also of a running daemon"},
+        {{"check", NULL}, COMMAND_CHECK, "[--digests] [--json]: look for what does not fit"},
         {{"help", NULL}, COMMAND_HELP, "print this"},
 };
 

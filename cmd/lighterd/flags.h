@@ -9,6 +9,9 @@ typedef enum Command {
         COMMAND_CONFIG_DEFAULT,
         COMMAND_CONFIG_DUMP,
         COMMAND_PUBLISH,
+        COMMAND_BACKUP,
+        COMMAND_CHECK,
+        COMMAND_REPAIR,
         COMMAND_HELP,
         COMMAND_VERSION,
 } Command;

@@ -21,6 +21,7 @@
 #include "publish.h"
 #include "setup.h"
 #include "ttrpc/server.h"
+#include "upkeep.h"
 
 enum { STOP_SECONDS = 10 };
 
@@ -282,6 +283,8 @@ static int run(const Flags *flags, Err *err)
         if (r == 0)
                 r = take_folders(d.settings, &root_lock, &state_lock, err);
         if (r == 0)
+                r = upkeep_refuse_lost(d.config, err);
+        if (r == 0)
                 r = loop_new(&d.loop, err);
         if (r == 0) {
                 log_info("starting lighterd", "revision", "", "version", VERSION_TEXT);
@@ -328,9 +331,26 @@ static int print_config(const Flags *flags, Err *err)
         return 0;
 }
 
+static int run_upkeep(const Flags *flags, int *ret_status, Err *err)
+{
+        Config *c;
+        int r;
+
+        r = load_config(flags, &c, err);
+        if (r < 0)
+                return r;
+        if (flags->command == COMMAND_BACKUP)
+                r = backup_command(c, flags->args, ret_status, err);
+        else
+                r = check_command(c, flags->args, ret_status, err);
+        config_free(c);
+        return r;
+}
+
 int main(int argc, char **argv)
 {
         Flags flags;
+        int status = 0;
         Err err = {};
         int r;
 
@@ -355,11 +375,16 @@ int main(int argc, char **argv)
                 r = publish(flags.address ? flags.address : CONFIG_DEFAULT_ADDRESS, flags.args,
                             &err);
                 break;
+        case COMMAND_BACKUP:
+        case COMMAND_CHECK:
+        case COMMAND_REPAIR:
+                r = run_upkeep(&flags, &status, &err);
+                break;
         case COMMAND_RUN:
                 r = run(&flags, &err);
                 break;
         }
         if (r < 0)
                 log_fatal_text("lighterd", &err);
-        return r < 0;
+        return r < 0 ? 1 : status;
 }
