@@ -44,6 +44,15 @@ static int ref_is_locked(const RefLock *l, const char *ref, Err *err)
                        (unsigned long long)(mono % NS_PER_SEC));
 }
 
+static void claim_locked(ContentStore *s, const char *ref)
+{
+        RefLock *l = mem_new(RefLock);
+
+        l->since_mono = time_mono_ns();
+        l->since = time_now();
+        map_put(&s->refs, ref, l);
+}
+
 int content_ref_lock(ContentStore *s, const char *ref, Err *err)
 {
         uint64_t deadline = time_mono_ns() + REF_WAIT_NS;
@@ -54,11 +63,18 @@ int content_ref_lock(ContentStore *s, const char *ref, Err *err)
                 if (lock_wait(&s->refs_lock, &s->refs_freed, deadline) == ETIMEDOUT &&
                     (l = map_find(&s->refs, ref)))
                         return ref_is_locked(l, ref, err);
-        l = mem_new(RefLock);
-        l->since_mono = time_mono_ns();
-        l->since = time_now();
-        map_put(&s->refs, ref, l);
+        claim_locked(s, ref);
         return 0;
+}
+
+int content_ref_try(ContentStore *s, const char *ref)
+{
+        LOCKED(&s->refs_lock);
+
+        if (map_find(&s->refs, ref))
+                return 0;
+        claim_locked(s, ref);
+        return 1;
 }
 
 void content_ref_unlock(ContentStore *s, const char *ref)
@@ -127,6 +143,9 @@ int ingest_read_status(Arena *a, int dir, ContentStatus *ret, Err *err)
         if (file_read(a, dir, "total", 32, &text, NULL, &ignored) == 0 &&
             str_to_u64(text, &st.total) < 0)
                 return err_set(err, DATA_LOSS, "total holds no number");
+        if (file_read(a, dir, "expected", DIGEST_TEXT_MAX, &text, NULL, &ignored) == 0)
+                st.expected = text;
+        st.leased = faccessat(dir, "leased", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
         *ret = st;
         return 0;
 }
@@ -242,6 +261,76 @@ int content_statuses(ContentStore *s, Arena *a, const char *prefix, ContentStatu
         *ret_n = found.n;
         VEC_DONE(&found);
         return 0;
+}
+
+/* With the ref claimed. */
+static int collect_claimed(ContentStore *s, const char *ref,
+                           int (*stale)(void *ctx, const ContentStatus *st, Err *err), void *ctx,
+                           int *ret_removed, Err *err)
+{
+        Arena a CLEANUP(arena_done) = {};
+        ContentStatus st;
+        int r;
+
+        arena_init(&a, 0);
+        r = content_status(s, &a, ref, &st, err);
+        if (r == 0)
+                r = stale(ctx, &st, err);
+        if (r > 0) {
+                r = content_abort(s, ref, err);
+                *ret_removed = r == 0;
+        }
+        return r == -NOT_FOUND ? 0 : r;
+}
+
+int content_collect(ContentStore *s, const char *ref,
+                    int (*stale)(void *ctx, const ContentStatus *st, Err *err), void *ctx,
+                    int *ret_removed, Err *err)
+{
+        int r;
+
+        *ret_removed = 0;
+        if (!content_ref_try(s, ref))
+                return 0;
+        r = collect_claimed(s, ref, stale, ctx, ret_removed, err);
+        content_ref_unlock(s, ref);
+        return r;
+}
+
+static int is_broken(int parent, const char *name, Time before)
+{
+        int dir CLEANUP(cleanup_fd) = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        Arena a CLEANUP(arena_done) = {};
+        ContentStatus st;
+        struct stat info;
+        Err ignored;
+
+        arena_init(&a, 0);
+        return dir >= 0 && fstat(dir, &info) == 0 && info.st_mtim.tv_sec < before.sec &&
+               ingest_read_status(&a, dir, &st, &ignored) < 0;
+}
+
+size_t content_collect_broken(ContentStore *s, Time before)
+{
+        struct dirent *e;
+        size_t n = 0;
+        int fd = -1;
+        Err ignored;
+        DIR *dir;
+
+        if (ingest_parent(s, 0, &fd, &ignored) < 0)
+                return 0;
+        dir = fdopendir(fd);
+        if (!dir) {
+                fd_close(fd);
+                return 0;
+        }
+        while ((e = readdir(dir)))
+                if (e->d_name[0] != '.' && is_broken(fd, e->d_name, before) &&
+                    path_remove_tree(fd, e->d_name, &ignored) == 0)
+                        n++;
+        closedir(dir);
+        return n;
 }
 
 int content_abort(ContentStore *s, const char *ref, Err *err)

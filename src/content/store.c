@@ -11,6 +11,7 @@
  */
 #include "content/store.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -194,5 +195,45 @@ int content_remove(ContentStore *s, const Digest *d,
                         *ret_removed = 1;
         }
         end_removal(s, d);
+        return r < 0 ? r : 0;
+}
+
+/* The blobs of one algorithm. */
+static int walk_folder(ContentStore *s, const char *alg,
+                       int (*fn)(void *ctx, const Digest *d, Err *err), void *ctx, Err *err)
+{
+        char path[CONTENT_PATH_MAX], text[DIGEST_TEXT_MAX + 256];
+        struct dirent *e;
+        int fd, r = 0;
+        Err ignored;
+        Digest d;
+        DIR *dir;
+
+        snprintf(path, sizeof(path), "blobs/%s", alg);
+        fd = openat(s->root, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        dir = fd < 0 ? NULL : fdopendir(fd);
+        if (!dir) {
+                int saved = errno;
+
+                fd_close(fd);
+                return saved == ENOENT ? 0 : err_sys(err, saved, "list %s", path);
+        }
+        while (r == 0 && (e = readdir(dir))) {
+                snprintf(text, sizeof(text), "%s:%s", alg, e->d_name);
+                if (digest_parse(text, &d, &ignored) == 0)
+                        r = fn(ctx, &d, err);
+        }
+        closedir(dir);
+        return r;
+}
+
+int content_walk(ContentStore *s, int (*fn)(void *ctx, const Digest *d, Err *err), void *ctx,
+                 Err *err)
+{
+        static const char *const algs[] = {"sha256", "sha384", "sha512"};
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < ARRAY_LEN(algs); i++)
+                r = walk_folder(s, algs[i], fn, ctx, err);
         return r < 0 ? r : 0;
 }

@@ -32,6 +32,8 @@ typedef struct ContentStatus {
         const char *ref; /* in the arena */
         uint64_t offset, total;
         Time started, updated;
+        const char *expected; /* as the one who left it has noted; in the arena, or NULL */
+        int leased;           /* likewise */
 } ContentStatus;
 
 int content_store_open(const char *root, ContentStore **ret, Err *err);
@@ -53,6 +55,10 @@ void content_unpin(ContentStore *s, const Digest *d);
 int content_remove(ContentStore *s, const Digest *d,
                    int (*unused)(void *ctx, const Digest *d, Err *err), void *ctx, int *ret_removed,
                    Err *err);
+/* Each blob there is, in no order; what comes or goes meanwhile may be missed. fn returns 0 to go
+ * on, 1 to stop, -code. */
+int content_walk(ContentStore *s, int (*fn)(void *ctx, const Digest *d, Err *err), void *ctx,
+                 Err *err);
 
 /* Ingests, by ref. NOT_FOUND "reference R: not found", where R is the ref as given. */
 int content_status(ContentStore *s, Arena *a, const char *ref, ContentStatus *ret, Err *err);
@@ -62,10 +68,22 @@ int content_statuses(ContentStore *s, Arena *a, const char *prefix, ContentStatu
 /* Removes the ingest. An open writer of it keeps its lock and fails at commit. */
 int content_abort(ContentStore *s, const char *ref, Err *err);
 
+/* Removes the ingest if nobody has it open and stale() then says 1 (0: keep; -code: error); who
+ * wants to open it waits meanwhile. *ret_removed: 1 or 0. */
+int content_collect(ContentStore *s, const char *ref,
+                    int (*stale)(void *ctx, const ContentStatus *st, Err *err), void *ctx,
+                    int *ret_removed, Err *err);
+/* Removes folders that nobody can resume, half made before a crash, when they are older than
+ * before. How many. */
+size_t content_collect_broken(ContentStore *s, Time before);
+
 /* Opens or resumes: what is there is hashed again. total: 0 for unknown; another one than before
  * starts over. UNAVAILABLE "ref R locked for ...: unavailable" while another writer has it. */
 int content_writer_open(ContentStore *s, const char *ref, uint64_t total, ContentWriter **ret,
                         Err *err);
+/* Before close: what will be told of the ingest if it stays; expected may be NULL. Whether it
+ * stays: 0 after a commit. */
+int content_writer_leave(ContentWriter *w, const char *expected, int leased);
 /* Lets go of the ref and keeps the ingest. Takes NULL, returns NULL. */
 ContentWriter *content_writer_close(ContentWriter *w);
 int content_writer_write(ContentWriter *w, const void *data, size_t n, Err *err);

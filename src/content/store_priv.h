@@ -21,6 +21,8 @@ struct ContentStore {
 
 /* Claims a ref for one writer; waits a moment for one that is just closing. UNAVAILABLE. */
 int content_ref_lock(ContentStore *s, const char *ref, Err *err);
+/* The same without waiting: 1, or 0 when somebody has it. */
+int content_ref_try(ContentStore *s, const char *ref);
 void content_ref_unlock(ContentStore *s, const char *ref);
 
 /* "blobs/sha256/<hex>". */

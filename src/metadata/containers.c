@@ -173,6 +173,7 @@ int containers_delete(MetaTxn *txn, const char *ns, const char *id)
                 return meta_fail(txn, NOT_FOUND,
                                  "cannot delete container \"%s\" in namespace \"%s\": not found",
                                  id, ns);
+        meta_dirty(txn);
         if (!db_del(&txn->db, container_key(&k, number, id)))
                 meta_fail(txn, NOT_FOUND, "container %s: not found", id);
         return meta_failed(txn);

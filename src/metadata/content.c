@@ -23,11 +23,17 @@ Blobs *blobs_new(Metadata *m, ContentStore *store, int isolated)
         b->meta = m;
         b->store = store;
         b->isolated = isolated;
+        lock_init(&b->lock, LOCK_LEAF);
         return b;
 }
 
 Blobs *blobs_free(Blobs *b)
 {
+        if (!b)
+                return NULL;
+        assert(b->expected.n == 0);
+        map_done(&b->expected);
+        lock_done(&b->lock);
         free(b);
         return NULL;
 }
@@ -39,7 +45,7 @@ int blob_not_found(const char *digest, Err *err)
 
 /* ---- records ---- */
 
-static DbKey *blob_key(DbKey *k, uint32_t ns, const char *digest)
+DbKey *blob_key(DbKey *k, uint32_t ns, const char *digest)
 {
         return db_key_name(db_key(k, DB_BLOBS, ns), digest);
 }
@@ -198,20 +204,34 @@ int blobs_update(Blobs *b, const char *ns, Arena *a, const Content__Info *info,
         return meta_commit(&txn);
 }
 
+int blob_has_owner(DbTxn *txn, const char *digest)
+{
+        DbKey k;
+
+        return db_any(txn, owners_key(&k, digest));
+}
+
 /* Whether no namespace names the blob. With nobody able to pin it, the answer stays true until it
  * is gone. */
 static int unused(void *ctx, const Digest *d, Err *err)
 {
         Blobs *b = ctx;
         DbTxn txn CLEANUP(db_end) = {};
-        DbKey k;
         int r;
 
         r = db_begin_ro(metadata_db(b->meta), &txn, err);
         if (r < 0)
                 return r;
-        r = db_any(&txn, owners_key(&k, d->text));
+        r = blob_has_owner(&txn, d->text);
         return txn.failed ? txn.failed : !r;
+}
+
+void blob_forget(MetaTxn *txn, uint32_t ns, const char *digest)
+{
+        DbKey k;
+
+        db_del(&txn->db, blob_key(&k, ns, digest));
+        db_del(&txn->db, owner_key(&k, digest, ns));
 }
 
 int blob_drop_file(Blobs *b, const Digest *d, Err *err)
@@ -240,6 +260,7 @@ int blobs_delete(Blobs *b, const MetaCaller *who, Arena *a, const char *digest, 
         if (!number || !db_del(&txn.db, blob_key(&k, number, digest)))
                 return meta_failed(&txn) ? meta_failed(&txn) : blob_not_found(digest, err);
         db_del(&txn.db, owner_key(&k, digest, number));
+        meta_dirty(&txn);
         lease_remove_resource(&txn, who->ns, who->lease, "content", digest);
         event.digest = digest;
         meta_event(&txn, who->ns, "/content/delete", &event);

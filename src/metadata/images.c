@@ -204,6 +204,7 @@ int images_delete(MetaTxn *txn, const char *ns, const char *name, const char *ta
         if (!str_empty(target) && strcmp(record->target->digest, target) != 0)
                 return meta_fail(txn, NOT_FOUND, "image \"%s\" has target %s, not %s: not found",
                                  name, record->target->digest, target);
+        meta_dirty(txn);
         lease_remove_resource(txn, ns, lease, "images", name);
         db_del(&txn->db, image_key(&k, meta_ns_find(txn, ns), name));
         return meta_failed(txn);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Ingests of a namespace: its refs over the store's, "<namespace>/1/<ref>". An ingest has no
- * record; its folder is all there is of it until commit.
+ * record; its folder is all there is of it until commit. Only what it was opened with by a lease is
+ * recorded: that the lease holds it. What it expects is known in memory while it is open, and is in
+ * its folder when it has been left.
  *
  * When the store has the expected blob already, from another namespace, and the policy lets this
  * one see it, the ingest is virtual: it pretends to be complete, pins the blob, and commit is a
@@ -16,6 +18,7 @@
 #include "base/mem.h"
 #include "metadata/content_priv.h"
 #include "metadata/leases.h"
+#include "metadata/metadata_priv.h"
 #include "metadata/namespaces.h"
 #include "rpc/message.h"
 
@@ -26,6 +29,7 @@ enum { COPY_BUF = 1024 * 1024 };
 struct Ingest {
         Blobs *blobs;
         char *ns, *lease, *ref, *backend;
+        char *expected; /* NULL when unknown */
         int64_t total;
         ContentWriter *w; /* NULL: virtual */
         Digest digest;    /* virtual: pinned */
@@ -45,12 +49,87 @@ static void unpin(Ingest *in)
         in->digest.text[0] = 0;
 }
 
+/* ---- what open ingests are to become ---- */
+
+static char *expected_name(char *buf, size_t n, const char *ns, const char *digest)
+{
+        snprintf(buf, n, "%s/%s", ns, digest);
+        return buf;
+}
+
+enum { EXPECTED_NAME = 256 }; /* longer than any digest's */
+
+static void expect(Ingest *in, const char *digest)
+{
+        char name[EXPECTED_NAME];
+        unsigned *n;
+        Err ignored;
+        Digest d;
+
+        if (str_empty(digest) || digest_parse(digest, &d, &ignored) < 0)
+                return;
+        in->expected = mem_strdup(digest);
+        expected_name(name, sizeof(name), in->ns, digest);
+        LOCKED(&in->blobs->lock);
+        n = map_find(&in->blobs->expected, name);
+        if (!n) {
+                n = mem_new(unsigned);
+                map_put(&in->blobs->expected, name, n);
+        }
+        ++*n;
+}
+
+/* The collection under way has looked for what was left before it began, and looks for what is
+ * open: what is left just now, it is told. */
+static void left_just_now(Ingest *in)
+{
+        MetaTxn txn CLEANUP(meta_txn_end) = {};
+        Arena a CLEANUP(arena_done) = {};
+        uint32_t number = 0;
+        Err ignored;
+        DbKey k;
+
+        arena_init(&a, 0);
+        if (meta_begin_ro(in->blobs->meta, &txn, &a, &ignored) == 0)
+                number = meta_ns_find(&txn, in->ns);
+        meta_txn_end(&txn);
+        if (number)
+                metadata_touch(in->blobs->meta, blob_key(&k, number, in->expected));
+}
+
+static void expect_no_more(Ingest *in)
+{
+        char name[EXPECTED_NAME];
+        unsigned *n;
+
+        if (!in->expected)
+                return;
+        expected_name(name, sizeof(name), in->ns, in->expected);
+        LOCKED(&in->blobs->lock);
+        n = map_find(&in->blobs->expected, name);
+        if (--*n == 0)
+                free(map_remove(&in->blobs->expected, name));
+}
+
+int ingest_expected(Blobs *b, const char *ns, const char *digest)
+{
+        char name[EXPECTED_NAME];
+        LOCKED(&b->lock);
+
+        return map_find(&b->expected, expected_name(name, sizeof(name), ns, digest)) != NULL;
+}
+
 Ingest *ingest_close(Ingest *in)
 {
         if (!in)
                 return NULL;
+        if (in->w && content_writer_leave(in->w, in->expected, !str_empty(in->lease)) &&
+            in->expected)
+                left_just_now(in);
         content_writer_close(in->w);
         unpin(in);
+        expect_no_more(in);
+        free(in->expected);
         free(in->ns);
         free(in->lease);
         free(in->ref);
@@ -110,7 +189,8 @@ static int check_lease(MetaTxn *txn, const MetaCaller *who, Err *err)
                                 : err_set(err, NOT_FOUND, "lease does not exist: not found");
 }
 
-/* The namespace has it: the lease holds it, so that it stays as long as the caller needs it. */
+/* The namespace has it: the lease holds it, so that it stays as long as the caller needs it. 0 when
+ * it is gone meanwhile. */
 static int exists(Blobs *b, const MetaCaller *who, Arena *a, const char *digest, Err *err)
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};
@@ -120,12 +200,29 @@ static int exists(Blobs *b, const MetaCaller *who, Arena *a, const char *digest,
                 r = meta_begin_rw(b->meta, &txn, a, err);
                 if (r < 0)
                         return r;
+                if (!blob_exists(&txn, who->ns, digest))
+                        return meta_failed(&txn);
                 lease_add_resource(&txn, who->ns, who->lease, "content", digest);
                 r = meta_commit(&txn);
                 if (r < 0)
                         return r;
         }
         return err_set(err, ALREADY_EXISTS, "content %s: already exists", digest);
+}
+
+/* The lease holds what is being written. */
+static int hold(Blobs *b, const MetaCaller *who, Arena *a, const char *ref, Err *err)
+{
+        MetaTxn txn CLEANUP(meta_txn_end) = {};
+        int r;
+
+        if (str_empty(who->lease))
+                return 0;
+        r = meta_begin_rw(b->meta, &txn, a, err);
+        if (r < 0)
+                return r;
+        lease_add_resource(&txn, who->ns, who->lease, "ingests", ref);
+        return meta_commit(&txn);
 }
 
 /* 1: the namespace has expected; 0: it has not, *ret_share says whether others' bytes will do. */
@@ -177,11 +274,13 @@ int ingest_open(Blobs *b, const IngestSpec *spec, Arena *a, Ingest **ret, Err *e
         if (strlen(spec->ref) > LIMIT_REF)
                 return err_set(err, INVALID_ARGUMENT,
                                "reference is longer than %d bytes: invalid argument", LIMIT_REF);
-        r = look(spec, b, a, &share, err);
+        while ((r = look(spec, b, a, &share, err)) == 1) {
+                r = exists(b, &spec->who, a, spec->expected, err);
+                if (r < 0)
+                        return r;
+        }
         if (r < 0)
                 return r;
-        if (r == 1)
-                return exists(b, &spec->who, a, spec->expected, err);
         in = mem_new(Ingest);
         in->blobs = b;
         in->ns = mem_strdup(spec->who.ns);
@@ -189,7 +288,11 @@ int ingest_open(Blobs *b, const IngestSpec *spec, Arena *a, Ingest **ret, Err *e
         in->ref = mem_strdup(spec->ref);
         in->backend = mem_strdup(backend_ref(a, spec->who.ns, spec->ref));
         in->total = MAX(spec->total, 0);
+        expect(in, spec->expected);
         if (!share || !try_virtual(in, spec)) {
+                r = hold(b, &spec->who, a, spec->ref, err);
+                if (r < 0)
+                        return r;
                 r = content_writer_open(b->store, in->backend, (uint64_t)in->total, &in->w, err);
                 if (r < 0)
                         return r;
@@ -318,6 +421,7 @@ static int record(Ingest *in, Arena *a, const IngestCommit *what, const Digest *
         if (!existed)
                 blob_record(&txn, in->ns, info);
         if (!existed || !str_empty(in->lease)) {
+                lease_remove_resource(&txn, in->ns, in->lease, "ingests", in->ref);
                 lease_add_resource(&txn, in->ns, in->lease, "content", d->text);
                 r = meta_commit(&txn);
         }
@@ -464,8 +568,25 @@ int ingests_list(Blobs *b, const char *ns, Arena *a, const char *const *filters,
 
 int ingests_abort(Blobs *b, const MetaCaller *who, Arena *a, const char *ref, Err *err)
 {
+        MetaTxn txn CLEANUP(meta_txn_end) = {};
         int r;
 
         r = content_abort(b->store, backend_ref(a, who->ns, ref), err);
-        return r == -NOT_FOUND ? no_such_ref(ref, err) : r;
+        if (r < 0 || str_empty(who->lease))
+                return r == -NOT_FOUND ? no_such_ref(ref, err) : r;
+        r = meta_begin_free(b->meta, &txn, a, err);
+        if (r < 0)
+                return r;
+        lease_remove_resource(&txn, who->ns, who->lease, "ingests", ref);
+        return meta_commit(&txn);
+}
+
+char *ingest_split(Arena *a, const char *backend, const char **ret_ref)
+{
+        const char *number = strchr(backend, '/'), *ref = number ? strchr(number + 1, '/') : NULL;
+
+        if (!ref || number == backend)
+                return NULL;
+        *ret_ref = ref + 1;
+        return arena_strndup(a, backend, (size_t)(number - backend));
 }

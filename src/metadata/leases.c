@@ -25,7 +25,7 @@ static DbKey *lease_key(DbKey *k, uint32_t ns, const char *id)
         return db_key_name(db_key(k, DB_LEASES, ns), id);
 }
 
-static DbKey *resources_key(DbKey *k, uint32_t ns, const char *lease)
+DbKey *lease_resources_key(DbKey *k, uint32_t ns, const char *lease)
 {
         return db_key_group(db_key(k, DB_LEASE_RESOURCES, ns), lease);
 }
@@ -74,7 +74,8 @@ int leases_delete(MetaTxn *txn, const char *ns, const char *id)
 
         if (!number)
                 return not_found(txn, id);
-        db_del_prefix(&txn->db, resources_key(&k, number, id));
+        meta_dirty(txn);
+        db_del_prefix(&txn->db, lease_resources_key(&k, number, id));
         db_del(&txn->db, lease_key(&k, number, id));
         return meta_failed(txn);
 }
@@ -122,7 +123,7 @@ static int check_resource(MetaTxn *txn, const char *type, const char *id)
 static DbKey *resource_key(DbKey *k, uint32_t ns, const char *lease, const char *type,
                            const char *id)
 {
-        return db_key_name(db_key_group(resources_key(k, ns, lease), type), id);
+        return db_key_name(db_key_group(lease_resources_key(k, ns, lease), type), id);
 }
 
 static void put_resource(MetaTxn *txn, uint32_t number, const char *lease, const char *type,
@@ -156,6 +157,7 @@ int leases_remove_resource(MetaTxn *txn, const char *ns, const char *lease, cons
 
         if (!number)
                 return not_found(txn, lease);
+        meta_dirty(txn);
         if (check_resource(txn, type, id) == 0)
                 db_del(&txn->db, resource_key(&k, number, lease, type, id));
         return meta_failed(txn);
@@ -172,7 +174,7 @@ int leases_list_resources(MetaTxn *txn, const char *ns, const char *lease, Lease
 
         if (!number)
                 return not_found(txn, lease);
-        db_cursor_init(&c, &txn->db, resources_key(&k, number, lease));
+        db_cursor_init(&c, &txn->db, lease_resources_key(&k, number, lease));
         while (db_cursor_next(&c)) {
                 record = meta_decode(txn, c.value, &leases__resource__descriptor);
                 if (record)
@@ -182,6 +184,25 @@ int leases_list_resources(MetaTxn *txn, const char *ns, const char *lease, Lease
         *ret = arena_memdup(txn->arena, v.v, v.n * sizeof(*v.v));
         VEC_DONE(&v);
         return meta_failed(txn);
+}
+
+int leases_hold(MetaTxn *txn, const char *ns, const char *type, const char *id)
+{
+        DbCursor c CLEANUP(db_cursor_done) = {};
+        uint32_t number = meta_ns_find(txn, ns);
+        const Leases__Lease *lease;
+        DbKey k;
+        DbVal v;
+
+        if (!number)
+                return 0;
+        db_cursor_init(&c, &txn->db, db_key(&k, DB_LEASES, number));
+        while (db_cursor_next(&c)) {
+                lease = meta_decode(txn, c.value, &leases__lease__descriptor);
+                if (lease && db_get(&txn->db, resource_key(&k, number, lease->id, type, id), &v))
+                        return 1;
+        }
+        return 0;
 }
 
 int lease_add_resource(MetaTxn *txn, const char *ns, const char *lease, const char *type,

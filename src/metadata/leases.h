@@ -23,6 +23,11 @@ int leases_remove_resource(MetaTxn *txn, const char *ns, const char *lease, cons
 int leases_list_resources(MetaTxn *txn, const char *ns, const char *lease, Leases__Resource ***ret,
                           size_t *ret_n);
 
+/* Whether any lease holds it. */
+int leases_hold(MetaTxn *txn, const char *ns, const char *type, const char *id);
+/* The prefix of what a lease holds: a Resource each. */
+DbKey *lease_resources_key(DbKey *k, uint32_t ns, const char *lease);
+
 /* For what a call makes or removes: holds it by the call's lease (header containerd-lease). lease
  * NULL or "": does nothing. NOT_FOUND "lease does not exist: not found". */
 int lease_add_resource(MetaTxn *txn, const char *ns, const char *lease, const char *type,

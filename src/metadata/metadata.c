@@ -11,6 +11,7 @@
 
 #include "api/containerd/services/namespaces/v1/namespaces.pb-c.h"
 #include "base/limits.h"
+#include "base/lock.h"
 #include "base/mem.h"
 #include "base/vec.h"
 #include "rpc/message.h"
@@ -31,6 +32,11 @@ struct Metadata {
         DbEnv *db;
         Exchange *ex;
         VEC(Sync) syncs;
+        MetaCollection collection;
+
+        int touching; /* atomic */
+        Lock lock;    /* LOCK_LEAF: touched */
+        VEC(uint8_t) touched;
 };
 
 Metadata *metadata_new(DbEnv *db, Exchange *ex)
@@ -39,6 +45,7 @@ Metadata *metadata_new(DbEnv *db, Exchange *ex)
 
         m->db = db;
         m->ex = ex;
+        lock_init(&m->lock, LOCK_LEAF);
         return m;
 }
 
@@ -47,6 +54,8 @@ Metadata *metadata_free(Metadata *m)
         if (!m)
                 return NULL;
         VEC_DONE(&m->syncs);
+        VEC_DONE(&m->touched);
+        lock_done(&m->lock);
         free(m);
         return NULL;
 }
@@ -112,9 +121,69 @@ static void publish_events(void *ctx)
 
 int meta_commit(MetaTxn *txn)
 {
+        const MetaCollection *c = &txn->meta->collection;
+        int r;
+
         if (txn->events && txn->meta->ex && !meta_failed(txn))
                 db_on_commit(&txn->db, &txn->hook, publish_events, txn);
-        return db_commit(&txn->db);
+        r = db_commit(&txn->db);
+        if (r == 0 && txn->db.write && c->note && !txn->quiet)
+                c->note(c->ctx, txn->dirty);
+        return r;
+}
+
+/* ---- the log of what is written ---- */
+
+/*
+ * The flag goes up inside a write transaction: whoever wrote before had its turn before and is
+ * durable when this transaction is, whoever writes after finds it up.
+ */
+int metadata_touched_start(Metadata *m, Err *err)
+{
+        DbTxn txn CLEANUP(db_end) = {};
+        int r;
+
+        r = db_begin_free(m->db, &txn, err);
+        if (r < 0)
+                return r;
+        __atomic_store_n(&m->touching, 1, __ATOMIC_RELEASE);
+        r = db_commit(&txn);
+        if (r < 0)
+                metadata_touched_stop(m);
+        return r;
+}
+
+void metadata_touched_stop(Metadata *m)
+{
+        LOCKED(&m->lock);
+
+        __atomic_store_n(&m->touching, 0, __ATOMIC_RELEASE);
+        VEC_DONE(&m->touched);
+}
+
+void metadata_touch(Metadata *m, const DbKey *key)
+{
+        if (!__atomic_load_n(&m->touching, __ATOMIC_ACQUIRE))
+                return;
+        LOCKED(&m->lock);
+        if (!m->touching)
+                return;
+        VEC_RESERVE(&m->touched, sizeof(key->n) + key->n);
+        memcpy(m->touched.v + m->touched.n, &key->n, sizeof(key->n));
+        memcpy(m->touched.v + m->touched.n + sizeof(key->n), key->data, key->n);
+        m->touched.n += sizeof(key->n) + key->n;
+}
+
+size_t metadata_touched_take(Metadata *m, uint8_t **ret)
+{
+        size_t n;
+        LOCKED(&m->lock);
+
+        *ret = m->touched.v;
+        n = m->touched.n;
+        m->touched.v = NULL;
+        m->touched.n = m->touched.cap = 0;
+        return n;
 }
 
 /* ---- namespaces ---- */
@@ -260,6 +329,8 @@ void meta_put(MetaTxn *txn, const DbKey *key, const void *message)
 {
         DbVal v = encode(txn, message);
 
+        if (!meta_failed(txn))
+                metadata_touch(txn->meta, key);
         db_put(&txn->db, key, v.data, v.n);
 }
 
@@ -267,6 +338,8 @@ int meta_put_new(MetaTxn *txn, const DbKey *key, const void *message)
 {
         DbVal v = encode(txn, message);
 
+        if (!meta_failed(txn))
+                metadata_touch(txn->meta, key);
         return db_put_new(&txn->db, key, v.data, v.n);
 }
 
@@ -328,6 +401,12 @@ static DbVal without(Arena *a, DbVal v, uint64_t skip)
                 n += (size_t)(next - p);
         }
         return (DbVal){out, n};
+}
+
+void *meta_decode_kind(MetaTxn *txn, const MetaKind *kind, DbVal stored)
+{
+        return meta_decode(txn, kind->skip ? without(txn->arena, stored, kind->skip) : stored,
+                           kind->desc);
 }
 
 int meta_match(MetaTxn *txn, const MetaKind *kind, const Filter *filter, DbVal stored)
@@ -413,4 +492,35 @@ void metadata_sync(Metadata *m, void (*done)(void *arg), void *arg)
         VEC_FOREACH (s, &m->syncs)
                 s->fn(s->ctx, sync_one_done, w);
         sync_one_done(w);
+}
+
+typedef struct CollectWait {
+        void (*done)(void *arg, int r);
+        void *arg;
+} CollectWait;
+
+static void collect_synced(void *arg)
+{
+        CollectWait *w = arg;
+
+        w->done(w->arg, 0);
+        free(w);
+}
+
+void metadata_set_collection(Metadata *m, const MetaCollection *c)
+{
+        m->collection = c ? *c : (MetaCollection){};
+}
+
+void metadata_collect(Metadata *m, void (*done)(void *arg, int r), void *arg)
+{
+        CollectWait *w;
+
+        if (m->collection.collect) {
+                m->collection.collect(m->collection.ctx, done, arg);
+                return;
+        }
+        w = mem_new(CollectWait);
+        *w = (CollectWait){done, arg};
+        metadata_sync(m, collect_synced, w);
 }

@@ -47,6 +47,8 @@ typedef struct MetaTxn { /* zero-initialise */
         DbHook hook;
         char ns[80]; /* the namespace that was looked up last, and its number */
         uint32_t ns_number;
+        int dirty; /* something was deleted that may have kept others: see meta_dirty() */
+        int quiet; /* of collection itself */
 } MetaTxn;
 
 int meta_begin_ro(Metadata *m, MetaTxn *txn, Arena *a, Err *err);
@@ -59,6 +61,12 @@ void meta_txn_end(MetaTxn *txn);
 static inline int meta_failed(const MetaTxn *txn) /* 0, or what sticks */
 {
         return txn->db.failed;
+}
+
+/* What others are kept by goes: once it is durable, collection hears of more than a change. */
+static inline void meta_dirty(MetaTxn *txn)
+{
+        txn->dirty = 1;
 }
 
 /* Queues an event; the message is encoded at once, its descriptor gives the type. Several go out in
@@ -102,6 +110,8 @@ int meta_list_kind(MetaTxn *txn, const DbKey *prefix, const MetaKind *kind, cons
 /* The same for a kind that skips nothing. */
 int meta_list(MetaTxn *txn, const DbKey *prefix, const ProtobufCMessageDescriptor *desc,
               const Filter *filter, FilterFieldFn field, MetaListFn fn, void *ctx);
+/* A stored record without the fields that the kind skips. NULL as meta_decode(). */
+void *meta_decode_kind(MetaTxn *txn, const MetaKind *kind, DbVal stored);
 /* Whether one stored record matches: 1, 0 or -code. */
 int meta_match(MetaTxn *txn, const MetaKind *kind, const Filter *filter, DbVal stored);
 /* A MetaListFn whose ctx is MetaListOut: appends the record as a repeated message field of a list
@@ -151,7 +161,16 @@ const char *labels_mask(Arena *a, void *to, size_t *n_to, const void *from, size
 Google__Protobuf__Timestamp *time_to_pb(Arena *a, Time t);
 Time time_from_pb(const Google__Protobuf__Timestamp *t); /* NULL: TIME_YEAR1 */
 
-/* ---- waiting for what is removed in the background ---- */
+/* ---- collection, and what else is removed in the background ---- */
+
+/* What metadata/gc.h plugs in: collect() as metadata_collect(); note() after each durable change,
+ * on the thread that made it, and must not block. One; on NULL there is none. */
+typedef struct MetaCollection {
+        void (*note)(void *ctx, int dirty);
+        void (*collect)(void *ctx, void (*done)(void *arg, int r), void *arg);
+        void *ctx;
+} MetaCollection;
+void metadata_set_collection(Metadata *m, const MetaCollection *c);
 
 /* Calls done(arg) once, on any thread and possibly before it returns, when everything whose record
  * was gone before this call is gone from disk as well. */
@@ -160,3 +179,7 @@ typedef void (*MetaSyncFn)(void *ctx, void (*done)(void *arg), void *arg);
 void metadata_add_sync(Metadata *m, MetaSyncFn fn, void *ctx);
 /* done(arg) once, when all of them are through. Does not block. */
 void metadata_sync(Metadata *m, void (*done)(void *arg), void *arg);
+/* done(arg, r) once, on any thread, when everything that nothing refers to now is gone, records and
+ * files; r: 0, or -code when that failed. Does not block. Without a collection it is
+ * metadata_sync(). */
+void metadata_collect(Metadata *m, void (*done)(void *arg, int r), void *arg);

@@ -11,3 +11,15 @@ void ns_record_put(MetaTxn *txn, uint32_t number, const Namespaces__Namespace *n
 uint32_t ns_new_number(MetaTxn *txn); /* 0 when failed */
 /* The namespace that txn remembers is gone. */
 void ns_forget(MetaTxn *txn);
+
+/*
+ * The log of what is written while a collection runs: keys of records, each as a uint16_t length
+ * and its bytes. Every write that is not durable when start returns is logged before the next
+ * write transaction begins.
+ */
+int metadata_touched_start(Metadata *m, Err *err);
+void metadata_touched_stop(Metadata *m);
+/* As if it had been written. Any thread. */
+void metadata_touch(Metadata *m, const DbKey *key);
+/* What was logged since the last take, on the heap. In a write transaction it is complete. */
+size_t metadata_touched_take(Metadata *m, uint8_t **ret);

@@ -62,7 +62,7 @@ static int check_key(const char *key, const MetaCaller *who, Err *err)
 }
 
 /* Somebody has it already: the caller's lease holds it nevertheless, so that it cannot vanish under
- * the caller. */
+ * the caller. 0 when it has just vanished. */
 static int exists(const MetaCaller *who, const Where *w, Arena *a, const char *key, int is_target,
                   Err *err)
 {
@@ -73,6 +73,8 @@ static int exists(const MetaCaller *who, const Where *w, Arena *a, const char *k
                 r = meta_begin_rw(w->meta, &txn, a, err);
                 if (r < 0)
                         return r;
+                if (!snapshot_find(&txn, w, key))
+                        return meta_failed(&txn);
                 hold(&txn, who, w, key);
                 r = meta_commit(&txn);
                 if (r < 0)
@@ -143,8 +145,9 @@ static int prepare_record(MetaTxn *txn, const MetaCaller *who, const Where *w, c
         return meta_failed(txn);
 }
 
-int snapshots_prepare(Snapshots *s, const MetaCaller *who, Arena *a, const SnapshotsPrepare *given,
-                      MountList *ret, Err *err)
+/* 0 also when what stood in the way has just vanished, with *ret_again set. */
+static int try_prepare(Snapshots *s, const MetaCaller *who, Arena *a, const SnapshotsPrepare *given,
+                       MountList *ret, int *ret_again, Err *err)
 {
         SnapshotChange *ch CLEANUP(snapshot_change_endp) = NULL;
         MetaTxn txn CLEANUP(meta_txn_end) = {};
@@ -175,6 +178,7 @@ int snapshots_prepare(Snapshots *s, const MetaCaller *who, Arena *a, const Snaps
         meta_txn_end(&txn);
         if (r < 0)
                 return r;
+        *ret_again = p.taken != NULL;
         if (p.taken)
                 return exists(who, &w, a, p.taken, p.taken == p.target, err);
 
@@ -196,6 +200,7 @@ int snapshots_prepare(Snapshots *s, const MetaCaller *who, Arena *a, const Snaps
         r = prepare_look(&txn, &w, &p, err);
         if (r == 0 && p.taken) {
                 meta_txn_end(&txn);
+                *ret_again = 1;
                 return exists(who, &w, a, p.taken, p.taken == p.target, err);
         }
         if (r == 0 && !str_eq(p.parent_backend, seen))
@@ -207,6 +212,17 @@ int snapshots_prepare(Snapshots *s, const MetaCaller *who, Arena *a, const Snaps
                 r = meta_commit(&txn);
         if (r == 0)
                 snapshot_change_done(ch);
+        return r;
+}
+
+int snapshots_prepare(Snapshots *s, const MetaCaller *who, Arena *a, const SnapshotsPrepare *what,
+                      MountList *ret, Err *err)
+{
+        int again = 0, r;
+
+        do
+                r = try_prepare(s, who, a, what, ret, &again, err);
+        while (r == 0 && again);
         return r;
 }
 
@@ -325,10 +341,41 @@ int snapshots_commit(Snapshots *s, const MetaCaller *who, Arena *a, const Snapsh
 
 /* ---- remove ---- */
 
+static void remove_name(MetaTxn *txn, const Where *w, const SnapshotName *rec)
+{
+        Events__SnapshotRemove event = EVENTS__SNAPSHOT_REMOVE__INIT;
+
+        snapshot_del(txn, w, rec);
+        event.key = rec->info->name;
+        event.snapshotter = snapshotter_name(w->sn);
+        meta_event(txn, w->ns, "/snapshot/remove", &event);
+}
+
+int snapshot_forget(Snapshots *s, MetaTxn *txn, const char *ns, const char *snapshotter,
+                    const SnapshotName *rec, SnapshotChange **ret, Err *err)
+{
+        SnapshotChange *ch CLEANUP(snapshot_change_endp) = NULL;
+        Where w;
+        int r;
+
+        *ret = NULL;
+        if (meta_failed(txn) || snapshot_where(s, ns, snapshotter, &w, err) < 0 ||
+            snapshot_has_children(txn, &w, rec->info->name))
+                return 0;
+        r = snapshotter_remove(w.sn, rec->backend, &ch, err);
+        if (r == 0)
+                r = snapshot_change_record(ch, &txn->db, err);
+        if (r < 0 && r != -NOT_FOUND)
+                return 0;
+        remove_name(txn, &w, rec);
+        if (r == 0)
+                *ret = TAKE(ch);
+        return 1;
+}
+
 static int remove_record(MetaTxn *txn, const MetaCaller *who, const Where *w, const char *key,
                          const char *backend, SnapshotChange *ch, Err *err)
 {
-        Events__SnapshotRemove event = EVENTS__SNAPSHOT_REMOVE__INIT;
         SnapshotName *rec = NULL;
         int r;
 
@@ -343,11 +390,9 @@ static int remove_record(MetaTxn *txn, const MetaCaller *who, const Where *w, co
         r = snapshot_change_record(ch, &txn->db, err);
         if (r < 0)
                 return r;
-        snapshot_del(txn, w, rec);
+        meta_dirty(txn);
         let_go(txn, who, w, key);
-        event.key = key;
-        event.snapshotter = snapshotter_name(w->sn);
-        meta_event(txn, w->ns, "/snapshot/remove", &event);
+        remove_name(txn, w, rec);
         return meta_failed(txn);
 }
 

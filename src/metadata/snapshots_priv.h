@@ -36,3 +36,7 @@ void snapshot_keep_number(MetaTxn *txn, const Where *w, uint64_t number);
 /* Labels that are for the snapshotter too. */
 SnapshotLabel *snapshot_backend_labels(Arena *a, Snapshots__Info__LabelsEntry *const *labels,
                                        size_t n, size_t *ret_n);
+/* For collection: name and the snapshotter's record, with the event. 1, 0 when it has to stay; *ret
+ * is to be done after the commit, and NULL when the snapshotter does not know it. */
+int snapshot_forget(Snapshots *s, MetaTxn *txn, const char *ns, const char *snapshotter,
+                    const SnapshotName *rec, SnapshotChange **ret, Err *err);
