@@ -403,6 +403,12 @@ static int health_init(PluginContext *pc, void **ret, Err *err)
         return plugins_serve(pc, &health_service, NULL);
 }
 
+/* The table of warnings is the process's (services/warnings.h): this says that there is one. */
+static int deprecations_init(PluginContext *pc, void **ret, Err *err)
+{
+        return 0;
+}
+
 static int introspection_init(PluginContext *pc, void **ret, Err *err)
 {
         IntrospectionService *s = &host(pc)->introspection;
@@ -508,6 +514,7 @@ const PluginRegistration plugin_table[] = {
         /* type, id, requires, configuration, init, close */
         {PLUGIN_CONTENT, "content", NULL, NULL, content_init, content_close},
         {PLUGIN_EVENT, "exchange", NULL, NULL, exchange_init, exchange_close},
+        {PLUGIN_WARNING, "deprecations", NULL, NULL, deprecations_init, NULL},
         {PLUGIN_INTERNAL, "db", NULL, NULL, db_init, db_close},
         {PLUGIN_SNAPSHOTTER, "overlayfs", REQUIRES(PLUGIN_INTERNAL), &overlayfs_schema,
          overlayfs_init, snapshotter_close},
@@ -522,10 +529,10 @@ const PluginRegistration plugin_table[] = {
          runtime_init, runtime_close},
         {PLUGIN_GRPC, "version", NULL, NULL, version_init, NULL},
         {PLUGIN_GRPC, "healthcheck", NULL, NULL, health_init, NULL},
-        {PLUGIN_GRPC, "introspection", NULL, NULL, introspection_init, NULL},
+        {PLUGIN_GRPC, "introspection", REQUIRES(PLUGIN_WARNING), NULL, introspection_init, NULL},
         {PLUGIN_GRPC, "events", REQUIRES(PLUGIN_EVENT), NULL, events_init, NULL},
         {PLUGIN_GRPC, "namespaces", REQUIRES(PLUGIN_METADATA), NULL, namespaces_init, NULL},
-        {PLUGIN_GRPC, "images", REQUIRES(PLUGIN_METADATA), NULL, images_init, NULL},
+        {PLUGIN_GRPC, "images", REQUIRES(PLUGIN_METADATA, PLUGIN_WARNING), NULL, images_init, NULL},
         {PLUGIN_GRPC, "containers", REQUIRES(PLUGIN_METADATA), NULL, containers_init, NULL},
         {PLUGIN_SANDBOX_STORE, "local", REQUIRES(PLUGIN_METADATA), NULL, sandbox_store_init, NULL},
         {PLUGIN_GRPC, "sandboxes", REQUIRES(PLUGIN_SANDBOX_STORE), NULL, sandboxes_init, NULL},

@@ -5,6 +5,15 @@
 #include "metadata/images.h"
 #include "services/list_priv.h"
 #include "services/sync_priv.h"
+#include "services/warnings.h"
+
+/* The label that converters leave on what they made of a schema 1 image. */
+static void warn_of_schema1(const Images__Image *image)
+{
+        if (image && labels_find(image->labels, image->n_labels,
+                                 "io.containerd.image/converted-docker-schema1"))
+                deprecation_emit(DEPRECATION_SCHEMA1_IMAGE);
+}
 
 static int get(Call *c, const Images__GetImageRequest *req, Images__GetImageResponse *rsp)
 {
@@ -18,6 +27,7 @@ static int get(Call *c, const Images__GetImageRequest *req, Images__GetImageResp
         if (r < 0)
                 return r;
         rsp->image = images_get(&txn, ns, req->name);
+        warn_of_schema1(rsp->image);
         return meta_commit(&txn);
 }
 
@@ -41,6 +51,7 @@ static int create(Call *c, const Images__CreateImageRequest *req, Images__Create
         if (r < 0)
                 return r;
         rsp->image = images_create(&txn, ns, req->image, req->source_date_epoch, c->lease);
+        warn_of_schema1(rsp->image);
         if (rsp->image) {
                 event.name = rsp->image->name;
                 event.n_labels = rsp->image->n_labels;
@@ -68,6 +79,7 @@ static int update(Call *c, const Images__UpdateImageRequest *req, Images__Update
         rsp->image =
                 images_update(&txn, ns, req->image, mask ? (const char *const *)mask->paths : NULL,
                               mask ? mask->n_paths : 0, req->source_date_epoch, c->lease);
+        warn_of_schema1(rsp->image);
         if (rsp->image) {
                 event.name = rsp->image->name;
                 event.n_labels = rsp->image->n_labels;

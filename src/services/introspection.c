@@ -8,8 +8,12 @@
 #include "base/fd.h"
 #include "base/hash.h"
 #include "db/filter.h"
+#include "metadata/metadata.h"
 #include "rpc/message.h"
+#include "runtime/info.h"
+#include "services/warnings.h"
 #include "api/containerd/services/introspection/v1/introspection.pb-c.h"
+#include "api/containerd/types/types.pb-c.h"
 #include "api/google/protobuf/empty.pb-c.h"
 
 static const char **copy_strings(Arena *a, const char *const *v, size_t n)
@@ -69,9 +73,10 @@ static const char *plugin_field(void *ctx, const char *const *path, size_t n)
 {
         const PluginInfo *info = ctx;
 
-        if (n == 1 && str_eq(path[0], "type"))
+        /* only the first part is looked at */
+        if (n > 0 && str_eq(path[0], "type"))
                 return info->type;
-        if (n == 1 && str_eq(path[0], "id"))
+        if (n > 0 && str_eq(path[0], "id"))
                 return info->id;
         return NULL;
 }
@@ -86,7 +91,7 @@ static int plugins(Call *c, const Introspection__PluginsRequest *req,
 
         r = filter_parse((const char *const *)req->filters, req->n_filters, &filter, c->err);
         if (r < 0)
-                return r;
+                return err_wrap(c->err, "invalid argument");
         rsp->plugins = arena_array(c->arena, Introspection__Plugin *, n);
         for (size_t i = 0; i < n; i++) {
                 PluginInfo info = plugin_set_at(s->plugins, i);
@@ -107,7 +112,50 @@ static int server(Call *c, const Google__Protobuf__Empty *req, Introspection__Se
         rsp->uuid = s->uuid;
         rsp->pid = (uint64_t)getpid();
         rsp->pidns = st.st_ino;
+        rsp->deprecations =
+                arena_array(c->arena, Introspection__DeprecationWarning *, DEPRECATION_COUNT);
+        for (int d = 0; d < DEPRECATION_COUNT; d++) {
+                Introspection__DeprecationWarning *w =
+                        message_make(c->arena, introspection__deprecation_warning);
+                Time last;
+
+                if (!deprecation_get(d, &w->id, &w->message, &last))
+                        continue;
+                w->last_occurrence = time_to_pb(c->arena, last);
+                rsp->deprecations[rsp->n_deprecations++] = w;
+        }
         return 0;
+}
+
+/* What the plugin itself has to say, which is asked for with a message that it knows. Only the
+ * runtime has something: what a shim can do. */
+static int extra_info(Call *c, const PluginInfo *info, const Google__Protobuf__Any *options,
+                      Introspection__PluginInfoResponse *rsp)
+{
+        const char *slash = strrchr(options->type_url, '/');
+        const char *type = slash ? slash + 1 : options->type_url;
+        ProtobufCMessage *m;
+        const Types__RuntimeRequest *req;
+        int r;
+
+        if (info->err)
+                return err_set(c->err, FAILED_PRECONDITION,
+                               "cannot get extra info, plugin not successfully loaded: "
+                               "failed precondition");
+        if (!str_eq(info->type, PLUGIN_RUNTIME))
+                return err_set(c->err, UNIMPLEMENTED,
+                               "plugin does not provided extra information: not implemented");
+        if (!str_eq(type, types__runtime_request__descriptor.name))
+                return err_set(c->err, UNIMPLEMENTED, "unknown request type %s: not implemented",
+                               options->type_url);
+        r = message_unpack(c->arena, &types__runtime_request__descriptor, options->value.data,
+                           options->value.len, &m, c->err);
+        if (r < 0)
+                return err_wrap(c->err, "failed to unmarshal plugin info Options");
+        req = (const Types__RuntimeRequest *)m;
+        rsp->extra = message_make(c->arena, google__protobuf__any);
+        rsp->extra->type_url = (char *)(uintptr_t)types__runtime_info__descriptor.name;
+        return runtime_info(req->runtime_path, req->options, c->arena, &rsp->extra->value, c->err);
 }
 
 static int plugin_info(Call *c, const Introspection__PluginInfoRequest *req,
@@ -120,16 +168,10 @@ static int plugin_info(Call *c, const Introspection__PluginInfoRequest *req,
 
                 if (!str_eq(info.type, req->type) || !str_eq(info.id, req->id))
                         continue;
-                /* Nobody here takes options; a shim's own information comes with the runtime's
-                 * sandbox API. */
-                if (req->options)
-                        return err_set(c->err, UNIMPLEMENTED,
-                                       "plugin %s.%s takes no options: not implemented", req->type,
-                                       req->id);
                 rsp->plugin = plugin_to_pb(c->arena, &info);
-                return 0;
+                return req->options ? extra_info(c, &info, req->options, rsp) : 0;
         }
-        return err_set(c->err, NOT_FOUND, "plugin %s.%s: not found", req->type, req->id);
+        return err_set(c->err, NOT_FOUND, "plugin %s.%s not found: not found", req->type, req->id);
 }
 
 static const RpcMethod methods[] = {
