@@ -198,8 +198,7 @@ static int delete_process(Call *c, const Tasks__DeleteProcessRequest *req, void 
         int r;
 
         if (str_empty(req->exec_id)) /* at the shim that would mean init */
-                return err_set(c->err, INVALID_ARGUMENT,
-                               "exec id cannot be empty: invalid argument");
+                return err_set(c->err, INVALID_ARGUMENT, "exec id cannot be empty");
         r = tasks_find(c, req->container_id, &t);
         if (r != 0)
                 return r;
@@ -269,8 +268,7 @@ static int exec(Call *c, const Tasks__ExecProcessRequest *req, void *rsp)
         int r;
 
         if (str_empty(req->exec_id))
-                return err_set(c->err, INVALID_ARGUMENT,
-                               "exec id cannot be empty: invalid argument");
+                return err_set(c->err, INVALID_ARGUMENT, "exec id cannot be empty");
         r = identifier_check(NULL, req->exec_id, c->err);
         if (r < 0)
                 return err_wrap(c->err, "invalid exec id");
