@@ -16,6 +16,7 @@
 #include "diff/apply.h"
 #include "metadata/containers.h"
 #include "metadata/content.h"
+#include "metadata/gc.h"
 #include "metadata/metadata.h"
 #include "metadata/snapshots.h"
 #include "plugins.h"
@@ -388,6 +389,8 @@ void plugins_stop(const Daemon *d)
 
                 if (info.instance && str_eq(info.type, PLUGIN_RUNTIME))
                         runtime_stop(info.instance);
+                if (info.instance && str_eq(info.type, PLUGIN_GC))
+                        gc_stop(info.instance);
         }
 }
 
@@ -523,6 +526,7 @@ const PluginRegistration plugin_table[] = {
         {PLUGIN_METADATA, "bolt",
          REQUIRES(PLUGIN_CONTENT, PLUGIN_EVENT, PLUGIN_INTERNAL, PLUGIN_SNAPSHOTTER),
          &metadata_schema, metadata_init, metadata_close},
+        {PLUGIN_GC, "scheduler", REQUIRES(PLUGIN_METADATA), &gc_schema, gc_init, gc_close},
         {PLUGIN_DIFFER, "walking", REQUIRES(PLUGIN_METADATA), NULL, walking_init, free},
         {PLUGIN_SHIM, "manager", NULL, &shim_schema, shim_init, NULL},
         {PLUGIN_RUNTIME, "task", REQUIRES(PLUGIN_EVENT, PLUGIN_METADATA, PLUGIN_SHIM), NULL,

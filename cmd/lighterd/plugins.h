@@ -21,3 +21,8 @@ int plugins_serve(PluginContext *pc, const RpcService *service, void *ctx);
 /* cmd/lighterd/sandboxes_plugin.c */
 int sandbox_store_init(PluginContext *pc, void **ret, Err *err);
 int sandboxes_init(PluginContext *pc, void **ret, Err *err);
+
+/* cmd/lighterd/gc_plugin.c: the instance is a Gc (metadata/gc.h) */
+extern const ConfigSchema gc_schema;
+int gc_init(PluginContext *pc, void **ret, Err *err);
+void gc_close(void *instance);

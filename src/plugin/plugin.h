@@ -26,6 +26,7 @@
 #define PLUGIN_SNAPSHOTTER        "io.containerd.snapshotter.v1"
 #define PLUGIN_EVENT              "io.containerd.event.v1"
 #define PLUGIN_METADATA           "io.containerd.metadata.v1"
+#define PLUGIN_GC          "io.containerd.gc.v1"
 #define PLUGIN_LEASE              "io.containerd.lease.v1"
 #define PLUGIN_DIFFER             "io.containerd.differ.v1"
 #define PLUGIN_SHIM               "io.containerd.shim.v1"
