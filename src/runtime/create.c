@@ -13,6 +13,7 @@
  */
 #include "base/log.h"
 #include "runtime/bundle.h"
+#include "runtime/orphan.h"
 #include "runtime/runtime_priv.h"
 #include "runtime/shim.h"
 #include "runtime/shimlog.h"
@@ -187,8 +188,10 @@ static int run_shim(CreateOp *o)
         o->task->log = shim_log_new(o->task->bundle);
         r = shim_start(o->op.rt, o->task->binary, o->task->bundle, w->ns, w->id, w->options,
                        &o->arena, &o->bootstrap, &o->err);
-        if (r < 0)
+        if (r < 0) {
+                orphans_end(o->task->bundle, w->id); /* what a helper that failed has made */
                 return err_wrap(&o->err, "failed to start shim");
+        }
         /* It runs, and until we are connected only `SHIM delete` ends what it has begun. */
         o->lost = 1;
         return shim_remember(o->task->bundle, o->task->binary, &o->bootstrap, &o->err);

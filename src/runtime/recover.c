@@ -6,9 +6,12 @@
  *
  *         load      pool, a few at a time: what the bundle says of its shim
  *         Connect   loop, 5 s: is it there, which API
- *         Pids      loop, 5 s: does it still have the task
+ *         Pids      loop, 5 s: does it still have the task; its Create may have been cut off, and
+ *                   our shim answers when that is through
+ *         Connect   again, if the task had no process at the first one
  *
- * A shim that is gone is cleaned up after as any dead one. One without a process is a leak (its
+ * A shim that is gone is cleaned up after as any dead one; one whose address was never recorded is
+ * ended before. One without a process is a leak (its
  * Delete or Create was cut off by the daemon's end) and is deleted. One that is there but does not
  * answer, say because it is stopped, is kept: its container runs, and it will answer or die later.
  */
@@ -21,6 +24,7 @@
 #include "base/log.h"
 #include "base/path.h"
 #include "runtime/bundle.h"
+#include "runtime/orphan.h"
 #include "runtime/runtime_priv.h"
 #include "runtime/shim.h"
 #include "runtime/shimlog.h"
@@ -33,8 +37,11 @@ typedef struct LoadOp {
         Bootstrap bootstrap;
         Arena arena;
         uint32_t pid;
+        int asked_again;
         TaskExit exit;
 } LoadOp;
+
+static void load_ask(LoadOp *o);
 
 static void load_end(void *arg)
 {
@@ -124,12 +131,16 @@ static void pids_replied(void *ctx, int r, const void *bytes, size_t n, const Er
                           o);
                 return;
         }
+        if (r == 0 && o->pid == 0 && !o->asked_again) {
+                o->asked_again = 1;
+                load_ask(o);
+                return;
+        }
         load_ready(o);
 }
 
 static void connect_replied(void *ctx, int r, const void *bytes, size_t n, const Err *err)
 {
-        Task__ConnectRequest connect = TASK__CONNECT_REQUEST__INIT;
         Task__PidsRequest pids = TASK__PIDS_REQUEST__INIT;
         const Task__ConnectResponse *rsp;
         LoadOp *o = ctx;
@@ -138,8 +149,7 @@ static void connect_replied(void *ctx, int r, const void *bytes, size_t n, const
 
         if (r == -UNIMPLEMENTED && t->api == 3) {
                 t->api = 2;
-                connect.id = t->id;
-                task_call(t, "Connect", &connect, o->op.rt->timeouts.load, connect_replied, o);
+                load_ask(o);
                 return;
         }
         if (r == -DEADLINE_EXCEEDED) {
@@ -159,9 +169,16 @@ static void connect_replied(void *ctx, int r, const void *bytes, size_t n, const
         load_drop(o);
 }
 
-static void load_connect(void *arg)
+static void load_ask(LoadOp *o)
 {
         Task__ConnectRequest req = TASK__CONNECT_REQUEST__INIT;
+
+        req.id = o->task->id;
+        task_call(o->task, "Connect", &req, o->op.rt->timeouts.load, connect_replied, o);
+}
+
+static void load_connect(void *arg)
+{
         LoadOp *o = arg;
         Err err = {};
 
@@ -175,8 +192,7 @@ static void load_connect(void *arg)
                 load_drop(o);
                 return;
         }
-        req.id = o->task->id;
-        task_call(o->task, "Connect", &req, o->op.rt->timeouts.load, connect_replied, o);
+        load_ask(o);
 }
 
 /* Which binary made this shim: its note, else what the container's record says. */
@@ -207,6 +223,7 @@ static void load_work(Work *w)
         find_binary(t);
         if (bootstrap_load(&o->arena, t->bundle, &o->bootstrap, &err) < 0) {
                 log_warn("failed to load shim", "error", err.msg, "id", t->id, "namespace", t->ns);
+                orphans_end(t->bundle, t->id);
                 load_clean(w);
                 return;
         }

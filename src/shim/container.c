@@ -76,7 +76,7 @@ void container_gone(Container *c)
         container_unref(c);
 }
 
-static Container *lookup(Shim *s, const char *id)
+Container *container_lookup(Shim *s, const char *id)
 {
         LIST_FOREACH (c, &s->containers, Container, link)
                 if (str_eq(c->id, id))
@@ -86,7 +86,7 @@ static Container *lookup(Shim *s, const char *id)
 
 int container_find(Shim *s, const char *id, Container **ret, Err *err)
 {
-        Container *c = lookup(s, id);
+        Container *c = container_lookup(s, id);
 
         if (!c || c->creating)
                 return err_set(err, NOT_FOUND, "container not created: not found");

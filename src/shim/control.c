@@ -334,13 +334,16 @@ static int encoded_done(Op *op, int r, OpReply *reply, Err *err)
 
 static const OpKind pids_op = {.name = "pids", .run = pids_run, .done = encoded_done};
 
+/* Of a container that is being created it waits for the outcome: a daemon that has come back asks
+ * whether there is a task to keep. */
 int task_pids(Call *call, const Task__PidsRequest *req, Task__PidsResponse *rsp)
 {
-        Container *c;
-        int r = container_find(call->ctx, req->id, &c, call->err);
+        Container *c = container_lookup(call->ctx, req->id);
 
-        if (r < 0 || c->init.state == PROC_STOPPED)
-                return r;
+        if (!c)
+                return container_find(call->ctx, req->id, &c, call->err);
+        if (c->init.state == PROC_STOPPED)
+                return 0;
         return op_submit(&pids_op, c, NULL, call, NULL);
 }
 

@@ -259,10 +259,8 @@ static int check(Shim *s, const Task__CreateTaskRequest *req, Err *err)
         if (!str_empty(req->checkpoint))
                 return err_set(err, UNIMPLEMENTED,
                                "restoring a checkpoint is not supported: not implemented");
-        LIST_FOREACH (c, &s->containers, Container, link)
-                if (str_eq(c->id, req->id))
-                        return err_set(err, ALREADY_EXISTS, "container %s: already exists",
-                                       req->id);
+        if (container_lookup(s, req->id))
+                return err_set(err, ALREADY_EXISTS, "container %s: already exists", req->id);
         return 0;
 }
 

@@ -87,6 +87,8 @@ struct Container {
 Container *container_new(Shim *s, const char *id, const char *bundle);
 Container *container_ref(Container *c);
 Container *container_unref(Container *c);
+/* NULL when there is none; one that is being created counts. */
+Container *container_lookup(Shim *s, const char *id);
 /* NOT_FOUND "container not created". */
 int container_find(Shim *s, const char *id, Container **ret, Err *err);
 /* The container's process; exec_id "" is init. NOT_FOUND. */

@@ -224,7 +224,7 @@ static int spawn_shim(const Bootstrap *b, int listen_fd, pid_t *ret, Err *err)
         return 0;
 }
 
-static int start_new(Arena *a, const Bootstrap *b, int listen_fd, Err *err)
+static int start_new(Arena *a, const Bootstrap *b, int listen_fd, pid_t *ret, Err *err)
 {
         Runc__Options *options;
         pid_t pid = 0;
@@ -246,6 +246,7 @@ static int start_new(Arena *a, const Bootstrap *b, int listen_fd, Err *err)
                                         options->shim_cgroup);
                 }
         }
+        *ret = pid;
         return 0;
 }
 
@@ -288,6 +289,7 @@ static int start(Arena *a, const ShimFlags *flags, Err *err)
         char *input, *config;
         size_t n;
         Bootstrap b;
+        pid_t made = 0;
         int fd CLEANUP(cleanup_fd) = -1;
         int r = shim_read_stdin(a, &input, &n, err);
 
@@ -305,14 +307,19 @@ static int start(Arena *a, const ShimFlags *flags, Err *err)
         address = arena_printf(a, ADDRESS_SCHEME "%s", path);
         r = note_in_bundle(&b, address, err);
         if (r == 0 && fd >= 0)
-                r = start_new(a, &b, fd, err);
-        if (r < 0) {
-                if (fd >= 0)
-                        unlink(path);
-                return r;
+                r = start_new(a, &b, fd, &made, err);
+        if (r == 0) {
+                answer = bootstrap_answer(a, &b, address, &n);
+                if (fd_write_all(1, answer, n) < 0)
+                        r = err_sys(err, errno, "stdout");
         }
-        answer = bootstrap_answer(a, &b, address, &n);
-        return fd_write_all(1, answer, n) < 0 ? err_sys(err, errno, "stdout") : 0;
+        if (r < 0 && fd >= 0) {
+                /* A daemon that is gone by now has nobody to tell the address. */
+                if (made > 0)
+                        kill(made, SIGKILL);
+                unlink(path);
+        }
+        return r;
 }
 
 int shim_start(const ShimFlags *flags)
@@ -321,6 +328,7 @@ int shim_start(const ShimFlags *flags)
         Err err = {};
         int r;
 
+        signal(SIGPIPE, SIG_IGN);
         arena_init(&a, SIZE_MAX);
         r = start(&a, flags, &err);
         if (r < 0)
