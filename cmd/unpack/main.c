@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lighter-unpack: reads compressed streams and archives for a parent that does not want to.
+ * lighter-unpack: reads compressed streams and archives, and trees that containers have made, for a
+ * parent that does not want to.
  * Descriptor 3 is a socket to it (worker/message.h has the conversation). One job, then the end;
  * also the end when the parent hangs up. There is nothing to clean up: whatever goes wrong, the
  * process goes.
@@ -48,25 +49,52 @@ static int take_job(WorkerMsg *ret_job, int fds[WORKER_FDS_MAX], Err *err)
         return r < 0 ? r : worker_msg_recv(PARENT, -1, packet, ret_job, fds, err);
 }
 
+static int count_trees(const WorkerCompareMsg *job)
+{
+        return __builtin_popcount(job->trees);
+}
+
+/* Which job it is decides which folders the sandbox leaves in reach. */
+static int confine(const WorkerMsg *job, const int *fds, Err *err)
+{
+        SandboxDir dirs[WORKER_FDS_MAX] = {};
+        size_t n = 0, n_fds = 2;
+
+        if (job->type == WORKER_MSG_APPLY)
+                dirs[n++] = (SandboxDir){.fd = fds[1], .writable = 1};
+        if (job->type == WORKER_MSG_COMPARE) {
+                for (int i = 0; i < count_trees(&job->compare); i++)
+                        dirs[n++] = (SandboxDir){.fd = fds[1 + i]};
+                n_fds = n + 1;
+        }
+        for (size_t i = 0; i < n_fds; i++)
+                if (fds[i] < 0)
+                        return err_set(err, INTERNAL, "no job for lighter-unpack");
+        return sandbox_enter(dirs, n, err);
+}
+
 static int run(WorkerMsg *ret, Err *err)
 {
         int fds[WORKER_FDS_MAX], r;
         WorkerMsg job;
 
         r = take_job(&job, fds, err);
-        if (r < 0)
-                return r;
-        if ((job.type != WORKER_MSG_APPLY && job.type != WORKER_MSG_IMPORT) || fds[0] < 0 ||
-            fds[1] < 0)
-                return err_set(err, INTERNAL, "no job for lighter-unpack");
-        r = sandbox_enter(job.type == WORKER_MSG_APPLY ? fds[1] : -1, err);
+        if (r == 0)
+                r = confine(&job, fds, err);
         if (r == 0)
                 r = start_watch(err);
         if (r < 0)
                 return r;
-        if (job.type == WORKER_MSG_APPLY)
+        switch (job.type) {
+        case WORKER_MSG_APPLY:
                 return unpack_apply(PARENT, &job.apply, fds[0], fds[1], ret, err);
-        return unpack_import(PARENT, &job.import, fds[0], fds[1], ret, err);
+        case WORKER_MSG_IMPORT:
+                return unpack_import(PARENT, &job.import, fds[0], fds[1], ret, err);
+        case WORKER_MSG_COMPARE:
+                return unpack_compare(PARENT, &job.compare, fds, ret, err);
+        default:
+                return err_set(err, INTERNAL, "no job for lighter-unpack");
+        }
 }
 
 int main(int argc, char **argv)

@@ -10,3 +10,5 @@ int unpack_apply(int sock, const WorkerApplyMsg *job, int blob_fd, int target_fd
                  Err *err);
 int unpack_import(int sock, const WorkerImportMsg *job, int archive_fd, int data_fd, WorkerMsg *ret,
                   Err *err);
+/* fds as they came: the data pipe, which is closed at the end, and the trees. */
+int unpack_compare(int sock, const WorkerCompareMsg *job, int *fds, WorkerMsg *ret, Err *err);

@@ -16,13 +16,12 @@
 #include <unistd.h>
 #include "base/arena.h"
 #include "base/fd.h"
-#include "base/hash.h"
 #include "base/mem.h"
 #include "base/path.h"
 #include "diff/grant.h"
+#include "diff/temp.h"
 #include "worker/worker.h"
 
-#define TEMP_PREFIX        "containerd-mount"
 #define UNPACK_ENTRIES_MAX UINT64_C(100000000)
 #define UNPACK_RESERVE \
         (UINT64_C(16) << 20) /* of the file system stays free: others live there too */
@@ -167,44 +166,19 @@ static int apply_to(const DiffApply *a, WorkerCodec codec, const char *dir, cons
         return r == 0 && a->sync_fs ? sync_fs(&g, dir, err) : r;
 }
 
-static int has_option(const Mount *m, const char *word)
+/* Whether it may be written past its mount point. */
+static int writable(const Mount *m)
 {
-        for (size_t i = 0; i < m->n_options; i++)
-                if (str_eq(m->options[i], word))
-                        return 1;
-        return 0;
-}
-
-static int whole(const Mount *m)
-{
-        return str_empty(m->target) && !has_option(m, "ro") && !mount_option(m, "uidmap") &&
-               !mount_option(m, "gidmap");
-}
-
-static void remove_dir(char **path)
-{
-        Err ignored = {};
-
-        if (!*path)
-                return;
-        unmount_all(*path, MNT_DETACH | UMOUNT_NOFOLLOW, &ignored);
-        rmdir(*path); /* not a tree: what is still mounted must survive */
-        free(*path);
+        return mount_is_whole(m) && !mount_has_option(m, "ro");
 }
 
 static int apply_mounted(const DiffApply *a, WorkerCodec codec, DiffApplied *ret, Err *err)
 {
-        char *dir CLEANUP(remove_dir) = NULL;
-        char name[9];
-        int r;
+        char *dir CLEANUP(temp_dir_removep) = NULL;
+        int r = temp_dir_make(a->tmp_root, &dir, err);
 
-        r = path_mkdirs(a->tmp_root, 0700, err);
         if (r < 0)
                 return r;
-        random_name(name, sizeof(name) - 1);
-        dir = mem_printf("%s/%s%s", a->tmp_root, TEMP_PREFIX, name);
-        if (mkdir(dir, 0700) < 0)
-                return err_sys(err, errno, "mkdir %s", dir);
         r = mount_all(a->mounts, a->n_mounts, dir, err);
         if (r < 0)
                 return err_wrap(err, "failed to mount %s", dir);
@@ -230,11 +204,10 @@ int diff_apply(const DiffApply *a, DiffApplied *ret, Err *err)
 
         if (r < 0)
                 return r;
-        if (m && str_eq(m->type, "overlay") && whole(m) && mount_option(m, "upperdir"))
+        if (m && str_eq(m->type, "overlay") && writable(m) && mount_option(m, "upperdir"))
                 return apply_to(a, codec, mount_option(m, "upperdir"), mount_option(m, "lowerdir"),
                                 1, ret, err);
-        if (m && (str_eq(m->type, "bind") || has_option(m, "bind") || has_option(m, "rbind")) &&
-            whole(m)) {
+        if (m && mount_is_bind(m) && writable(m)) {
                 r = apply_to(a, codec, m->source, NULL, 0, ret, err);
                 return r < 0 ? err_wrap(err, "mount callback failed on %s", m->source) : 0;
         }

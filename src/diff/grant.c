@@ -199,3 +199,23 @@ int grant_implied(const Grant *g, int dir_fd, const char *path)
         }
         return 0;
 }
+
+int grant_is_opaque(const Grant *g, int dir_fd)
+{
+        static const char *const marks[] = {
+                OVERLAY_OPAQUE,
+                "trusted.overlay.redirect",
+                "user.overlay.opaque",
+                "user.overlay.redirect",
+        };
+        mode_t mode;
+        FdPath path;
+
+        if (!inside(g, dir_fd, &mode) || !S_ISDIR(mode))
+                return 1;
+        for (size_t i = 0; i < ARRAY_LEN(marks); i++)
+                if (getxattr(fd_path(dir_fd, path), marks[i], NULL, 0) >= 0 ||
+                    (errno != ENODATA && errno != EOPNOTSUPP))
+                        return 1;
+        return 0;
+}

@@ -25,3 +25,6 @@ void grant_done(Grant *g); /* copes with {.fd = -1} */
 int grant_xattr(const Grant *g, int fd, const char *name, const void *value, size_t n);
 int grant_mknod(const Grant *g, int dir_fd, const WorkerMknodMsg *m);
 int grant_implied(const Grant *g, int dir_fd, const char *path);
+/* Whether a folder of overlayfs hides what is below it or stands for another folder: 1, 0; 1 also
+ * when in doubt. */
+int grant_is_opaque(const Grant *g, int dir_fd);

@@ -3,7 +3,9 @@
 
 #include "api/containerd/services/diff/v1/diff.pb-c.h"
 #include "base/fd.h"
+#include "base/hash.h"
 #include "diff/apply.h"
+#include "diff/compare.h"
 #include "mount/mount_pb.h"
 
 static int cancelled(void *ctx)
@@ -65,9 +67,153 @@ static int apply(Call *c, const Diff__ApplyRequest *req, Diff__ApplyResponse *rs
         return 0;
 }
 
+/* ---- Diff ---- */
+
+#define LABEL_UNCOMPRESSED "containerd.io/uncompressed"
+
+/* A layer on its way into the content store. */
+typedef struct Making {
+        Call *call;
+        DiffService *service;
+        const Diff__DiffRequest *req;
+        const char *ref;
+        MetaCaller who;
+        Ingest *ingest;
+        Types__Descriptor *ret;
+} Making;
+
+static int making_begin(void *ctx, Err *err)
+{
+        Making *m = ctx;
+        IngestSpec spec = {.who = m->who, .ref = m->ref};
+        int r = call_namespace(m->call, &spec.who.ns);
+
+        if (r == 0) {
+                m->who = spec.who;
+                r = ingest_open(m->service->blobs, &spec, m->call->arena, &m->ingest, err);
+        }
+        if (r < 0)
+                return err_wrap(err, "failed to open writer");
+        /* What an earlier call has left under the same reference is no beginning of this one. */
+        return ingest_offset(m->ingest) > 0 ? ingest_truncate(m->ingest, err) : 0;
+}
+
+static int making_write(void *ctx, const void *p, size_t n, Err *err)
+{
+        Making *m = ctx;
+
+        return ingest_write(m->ingest, p, n, err);
+}
+
+/* A blob that was there keeps its labels, but learns what it is when unpacked. */
+static int complete_labels(Making *m, const Digest *blob, const char *diff_id, Err *err)
+{
+        const char *ns = m->who.ns, *path = "labels." LABEL_UNCOMPRESSED;
+        Arena *a = m->call->arena;
+        Content__Info *info;
+        int r = blobs_info(m->service->blobs, ns, a, blob->text, &info, err);
+
+        if (r < 0)
+                return err_wrap(err, "failed to get info from content store");
+        if (!*diff_id || labels_find(info->labels, info->n_labels, LABEL_UNCOMPRESSED))
+                return 0;
+        labels_set(a, &info->labels, &info->n_labels, &content__info__labels_entry__descriptor,
+                   LABEL_UNCOMPRESSED, diff_id);
+        r = blobs_update(m->service->blobs, ns, a, info, &path, 1, &info, err);
+        return r < 0 ? err_wrap(err, "error setting uncompressed label") : 0;
+}
+
+static int making_finish(void *ctx, const DiffCompared *what, Err *err)
+{
+        Making *m = ctx;
+        Arena *a = m->call->arena;
+        IngestCommit commit = {
+                .labels = (Content__Info__LabelsEntry **)m->req->labels,
+                .n_labels = m->req->n_labels,
+        };
+        Digest digest;
+        int r;
+
+        if (what->diff_id.text[0])
+                labels_set(a, &commit.labels, &commit.n_labels,
+                           &content__info__labels_entry__descriptor, LABEL_UNCOMPRESSED,
+                           what->diff_id.text);
+        r = ingest_commit(m->ingest, a, &commit, &digest, err);
+        if (r == -ALREADY_EXISTS) {
+                err_clear(err);
+                r = complete_labels(m, &digest, what->diff_id.text, err);
+        } else if (r < 0) {
+                err_wrap(err, "failed to commit");
+        }
+        if (r < 0)
+                return r;
+        m->ret->digest = arena_strdup(a, digest.text);
+        m->ret->size = (int64_t)what->size;
+        return 0;
+}
+
+/* A reference of our own is of no use to anybody else. */
+static void making_end(Making *m, int failed)
+{
+        int ours = m->ingest && m->ref != m->req->ref;
+        Err ignored;
+
+        m->ingest = ingest_close(m->ingest);
+        if (failed && ours)
+                ingests_abort(m->service->blobs, &m->who, m->call->arena, m->ref, &ignored);
+}
+
+static const char *unique_ref(Arena *a)
+{
+        Time now = time_now();
+        char name[9];
+
+        random_name(name, sizeof(name) - 1);
+        return arena_printf(a, DIFF_REF_PREFIX "%lld-%s",
+                            (long long)now.sec * (long long)NS_PER_SEC + now.nsec, name);
+}
+
 static int diff(Call *c, const Diff__DiffRequest *req, Diff__DiffResponse *rsp)
 {
-        return err_set(c->err, UNIMPLEMENTED, "method Diff not implemented");
+        DiffService *s = c->ctx;
+        MountList lower = mounts_from_pb(c->arena, req->left, req->n_left);
+        MountList upper = mounts_from_pb(c->arena, req->right, req->n_right);
+        Making m = {
+                .call = c,
+                .service = s,
+                .req = req,
+                .ref = str_empty(req->ref) ? unique_ref(c->arena) : req->ref,
+                .who.lease = c->lease,
+                .ret = arena_new(c->arena, Types__Descriptor),
+        };
+        DiffCompare job = {
+                .lower = lower.v,
+                .n_lower = lower.n,
+                .upper = upper.v,
+                .n_upper = upper.n,
+                .bounded = req->source_date_epoch != NULL,
+                .bound = time_from_pb(req->source_date_epoch),
+                .sink = {making_begin, making_write, making_finish, &m},
+                .tmp_root = s->tmp_root,
+                .deadline_ns = c->deadline_ns,
+                .cancelled = cancelled,
+                .ctx = c,
+        };
+        int r;
+
+        if (job.bounded && (job.bound.nsec < 0 || job.bound.nsec >= (int32_t)NS_PER_SEC))
+                return err_set(c->err, INVALID_ARGUMENT,
+                               "source_date_epoch has %d nanoseconds: invalid argument",
+                               job.bound.nsec);
+        types__descriptor__init(m.ret);
+        r = diff_format(req->media_type, &job.format, &m.ret->media_type, c->err);
+        if (r < 0)
+                return r;
+        r = diff_compare(&job, c->err);
+        making_end(&m, r < 0);
+        if (r == 0)
+                rsp->diff = m.ret;
+        return r;
 }
 
 static const RpcMethod methods[] = {

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Diff: Apply. Computing layers (Diff) answers UNIMPLEMENTED. */
+/* Diff: Apply, which unpacks layers, and Diff, which makes them. */
 #pragma once
 
 #include <limits.h>
 #include "metadata/content.h"
 #include "rpc/service.h"
+
+/* How the references of Diff begin that no client has named. */
+#define DIFF_REF_PREFIX "diff-"
 
 /* The context to register with; borrowed, outlives the service. */
 typedef struct DiffService {

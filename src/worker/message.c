@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/limits.h"
 
@@ -97,6 +98,7 @@ static void fields(Codec *c, WorkerMsg *m)
 {
         switch (m->type) {
         case WORKER_MSG_HELLO:
+        case WORKER_MSG_OPAQUE:
                 break;
         case WORKER_MSG_APPLY:
                 u32_max(c, &m->apply.codec, WORKER_CODEC_LAST);
@@ -108,6 +110,13 @@ static void fields(Codec *c, WorkerMsg *m)
         case WORKER_MSG_IMPORT:
                 u64(c, &m->import.max_bytes);
                 u64(c, &m->import.max_entries);
+                break;
+        case WORKER_MSG_COMPARE:
+                u32_max(c, &m->compare.format, WORKER_FORMAT_LAST);
+                u32_max(c, &m->compare.trees, WORKER_TREE_ALL);
+                u32_max(c, &m->compare.bounded, 1);
+                u64(c, &m->compare.sec);
+                u32_max(c, &m->compare.nsec, NS_PER_SEC - 1);
                 break;
         case WORKER_MSG_XATTR:
                 text(c, &m->xattr.name, 255);
@@ -136,6 +145,7 @@ static void fields(Codec *c, WorkerMsg *m)
         case WORKER_MSG_DONE:
                 u64(c, &m->done.size);
                 u64(c, &m->done.entries);
+                u64(c, &m->done.sent);
                 digest_text(c, &m->done.digest);
                 break;
         case WORKER_MSG_FAILED:

@@ -18,6 +18,10 @@
  *      IMPORT ->                   fds: archive, data pipe
  *                <- ENTRY          then exactly its size in bytes on the data pipe
  *                <- DONE | FAILED
+ *      COMPARE ->                  fds: data pipe, then the trees that `trees` names
+ *                <- OPAQUE         fd: a folder of the hint; waits for REPLY
+ *                                  the layer on the data pipe, closed at its end
+ *                <- DONE | FAILED
  */
 #pragma once
 
@@ -26,7 +30,7 @@
 
 enum {
         WORKER_MSG_MAX = 96 * 1024, /* an extended attribute of 64 KiB and its names fit */
-        WORKER_FDS_MAX = 2,
+        WORKER_FDS_MAX = 4,
 };
 
 typedef enum WorkerMsgType {
@@ -34,9 +38,11 @@ typedef enum WorkerMsgType {
         WORKER_MSG_HELLO,
         WORKER_MSG_APPLY,
         WORKER_MSG_IMPORT,
+        WORKER_MSG_COMPARE,
         WORKER_MSG_XATTR,
         WORKER_MSG_MKNOD,
         WORKER_MSG_PARENT,
+        WORKER_MSG_OPAQUE,
         WORKER_MSG_REPLY,
         WORKER_MSG_ENTRY,
         WORKER_MSG_DONE,
@@ -52,6 +58,14 @@ typedef enum WorkerCodec {
         WORKER_CODEC_LAST = WORKER_CODEC_SNIFF
 } WorkerCodec;
 
+/* What a stream that is written is compressed with. */
+typedef enum WorkerFormat {
+        WORKER_FORMAT_RAW,
+        WORKER_FORMAT_GZIP,
+        WORKER_FORMAT_ZSTD,
+        WORKER_FORMAT_LAST = WORKER_FORMAT_ZSTD
+} WorkerFormat;
+
 typedef struct WorkerApplyMsg {
         uint32_t codec;   /* WorkerCodec */
         uint32_t overlay; /* whiteouts as overlayfs has them, instead of removing what they name */
@@ -64,6 +78,22 @@ typedef struct WorkerImportMsg {
         uint64_t max_bytes;
         uint64_t max_entries;
 } WorkerImportMsg;
+
+/* The trees that come with COMPARE, in this order; one that does not come is empty. */
+enum {
+        WORKER_TREE_LOWER = 1,
+        WORKER_TREE_UPPER = 2,
+        WORKER_TREE_HINT = 4, /* overlayfs' folder in which upper differs from lower */
+        WORKER_TREE_ALL = 7,
+};
+
+typedef struct WorkerCompareMsg {
+        uint32_t format;  /* WorkerFormat */
+        uint32_t trees;   /* WORKER_TREE_* */
+        uint32_t bounded; /* no time later than the following goes into the layer */
+        uint64_t sec;     /* two's complement */
+        uint32_t nsec;
+} WorkerCompareMsg;
 
 typedef struct WorkerXattrMsg {
         const char *name;
@@ -99,7 +129,8 @@ typedef struct WorkerEntryMsg {
 typedef struct WorkerDoneMsg {
         uint64_t size; /* of the uncompressed stream */
         uint64_t entries;
-        const char *digest; /* of the same, "" after IMPORT; decoding checks its form */
+        const char *digest; /* of the uncompressed stream or ""; decoding checks its form */
+        uint64_t sent;      /* bytes on the data pipe; COMPARE only */
 } WorkerDoneMsg;
 
 typedef struct WorkerFailedMsg {
@@ -112,6 +143,7 @@ typedef struct WorkerMsg {
         union {
                 WorkerApplyMsg apply;
                 WorkerImportMsg import;
+                WorkerCompareMsg compare;
                 WorkerXattrMsg xattr;
                 WorkerMknodMsg mknod;
                 WorkerParentMsg parent;

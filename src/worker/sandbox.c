@@ -6,7 +6,8 @@
  *   privileged;
  * - a root folder that is an empty read-only tmpfs: paths lead nowhere, only descriptors that were
  *   handed in do;
- * - Landlock: of those, only what lies below the target may be changed by path;
+ * - Landlock: of those, only what lies below the target may be changed by path, and only what lies
+ *   below the trees to compare may be read;
  * - a system call filter: no exec, no sockets, no mounts, no namespaces, no ptrace, no executable
  *   memory.
  *
@@ -98,7 +99,7 @@ static int drop_capabilities(Err *err)
 }
 
 /* Kernels without Landlock have the other walls; kernels with it must accept the rules. */
-static int landlock(int write_fd, Err *err)
+static int landlock(const SandboxDir *dirs, size_t n_dirs, Err *err)
 {
         struct landlock_ruleset_attr attr = {
                 .handled_access_fs = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE |
@@ -119,11 +120,14 @@ static int landlock(int write_fd, Err *err)
         fd = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
         if (fd < 0)
                 return refused(err, "landlock");
-        if (write_fd >= 0) {
+        for (size_t i = 0; i < n_dirs; i++) {
                 struct landlock_path_beneath_attr rule = {
-                        .allowed_access =
-                                attr.handled_access_fs & ~(uint64_t)LANDLOCK_ACCESS_FS_EXECUTE,
-                        .parent_fd = write_fd,
+                        .allowed_access = dirs[i].writable
+                                                  ? attr.handled_access_fs &
+                                                            ~(uint64_t)LANDLOCK_ACCESS_FS_EXECUTE
+                                                  : LANDLOCK_ACCESS_FS_READ_FILE |
+                                                            LANDLOCK_ACCESS_FS_READ_DIR,
+                        .parent_fd = dirs[i].fd,
                 };
 
                 if (syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
@@ -170,6 +174,7 @@ static const int allowed[] = {
         SCMP_SYS(symlinkat), SCMP_SYS(unlinkat), SCMP_SYS(renameat), SCMP_SYS(fchmod),
         SCMP_SYS(fchmodat), SCMP_SYS(fchown), SCMP_SYS(fchownat), SCMP_SYS(utimensat),
         SCMP_SYS(fchdir), SCMP_SYS(fsetxattr), SCMP_SYS(lsetxattr), SCMP_SYS(fgetxattr),
+        SCMP_SYS(lgetxattr),
         /* threads, memory, time */
         SCMP_SYS(futex), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(brk), SCMP_SYS(madvise),
         SCMP_SYS(rseq), SCMP_SYS(set_robust_list), SCMP_SYS(sched_yield),
@@ -233,7 +238,7 @@ static int filter(Err *err)
         return 0;
 }
 
-int sandbox_enter(int write_fd, Err *err)
+int sandbox_enter(const SandboxDir *dirs, size_t n_dirs, Err *err)
 {
         int r = empty_root(err);
 
@@ -244,6 +249,6 @@ int sandbox_enter(int write_fd, Err *err)
         if (r == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 r = refused(err, "no_new_privs");
         if (r == 0)
-                r = landlock(write_fd, err);
+                r = landlock(dirs, n_dirs, err);
         return r < 0 ? r : filter(err);
 }

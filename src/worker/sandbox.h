@@ -12,7 +12,13 @@
  * the ids. FAILED_PRECONDITION. */
 int sandbox_unshare(Err *err);
 
+/* A folder that may be reached by path. */
+typedef struct SandboxDir {
+        int fd;
+        int writable;
+} SandboxDir;
+
 /* An empty root folder that cannot be written, no capabilities but those over files, Landlock with
- * write_fd (-1: none) as the only folder to reach by path, resource limits, no_new_privs and the
- * system call filter, after which a forbidden call ends the process. Open descriptors stay. */
-int sandbox_enter(int write_fd, Err *err);
+ * dirs as the only folders to reach by path, resource limits, no_new_privs and the system call
+ * filter, after which a forbidden call ends the process. Open descriptors stay. */
+int sandbox_enter(const SandboxDir *dirs, size_t n_dirs, Err *err);
