@@ -325,8 +325,6 @@ def fds(d):
 def database_is_whole(d):
     """As the daemon's own check says; it must not run."""
     p = lighter.run([lighter.BUILD / "lighterd", "--root", d.root, "check"], check=False)
-    if "No help topic" in p.stderr:
-        return
     assert p.returncode == 0, p.stdout + p.stderr
 
 
