@@ -584,6 +584,22 @@ def test_without_a_pid_namespace_everything_ends_with_init(task):
     eventually("all gone", lambda: not any(lighter.alive(p) for p in pids))
 
 
+def test_the_end_is_told_when_the_rest_is_gone(task, containerd):
+    """Without a pid namespace the shim has the others killed: who waits for init hears of its end after that."""
+    def host_pid(doc):
+        doc["linux"]["namespaces"] = [n for n in doc["linux"]["namespaces"] if n["type"] != "pid"]
+    slow = containerd.dir / "slowrunc"
+    slow.write_text('#!/bin/sh\ncase "$*" in *"kill --all"*) sleep 1 ;; esac\nexec runc "$@"\n')
+    slow.chmod(0o755)
+    t = task("hostpid2", ["/bin/sh", "-c", "sleep 1000 & wait"], mutate=host_pid,
+             options=pb("containerd/runc/v1/options").Options(binary_name=str(slow)))
+    t.start()
+    child, = eventually("a child", lambda: lighter.children_of(t.pid))
+    os.kill(t.pid, signal.SIGKILL)
+    assert t.wait() == 137
+    eventually("its end", lambda: not lighter.alive(child), 0.8)
+
+
 # ------------------------------------------------------------------------------------------------------ alone, by ttrpc
 class Ttrpc:
     def __init__(self, path):

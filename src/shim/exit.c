@@ -103,6 +103,8 @@ static void publish_exit(Process *p)
         event_publish_reserved(c->shim->publisher, TAKE(p->exit_event), "/tasks/exit", &ev.base);
 }
 
+static void process_exited(Process *p);
+
 static int execs_alive(const Container *c)
 {
         LIST_FOREACH (p, &c->execs, Process, link)
@@ -121,7 +123,16 @@ static int kill_all_run(Op *op, OpReply *reply, Err *err)
                        NULL, err);
 }
 
-static const OpKind kill_all_op = {.name = "killall", .now = 1, .run = kill_all_run};
+/* Whatever came of it: init's end is told now. */
+static int kill_all_done(Op *op, int r, OpReply *reply, Err *err)
+{
+        op->container->killing_all = 0;
+        process_exited(&op->container->init);
+        return r;
+}
+
+static const OpKind kill_all_op = {
+        .name = "killall", .now = 1, .run = kill_all_run, .done = kill_all_done};
 
 static int thaw_run(Op *op, OpReply *reply, Err *err)
 {
@@ -138,16 +149,17 @@ static void init_exited(Container *c)
 {
         Process *p = &c->init;
 
-        /* Without a pid namespace of its own, the kernel does not end the rest with init. */
+        /* Without a pid namespace of its own, the kernel does not end the rest with init. Who hears
+         * of the end may count on the rest being gone. */
         if (!c->private_pid_ns && !c->killed_all) {
-                c->killed_all = 1;
+                c->killed_all = c->killing_all = 1;
                 op_submit(&kill_all_op, c, NULL, NULL, NULL);
         }
         if (p->state == PROC_PAUSED) {
                 p->state = PROC_RUNNING;
                 op_submit(&thaw_op, c, NULL, NULL, NULL);
         }
-        if (execs_alive(c))
+        if (c->killing_all || p->state == PROC_STOPPED || execs_alive(c))
                 return;
         oom_check(&c->oom);
         oom_stop(&c->oom);

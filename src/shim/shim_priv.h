@@ -74,7 +74,7 @@ struct Container {
         List execs;
         size_t n_execs;
         int creating, gone; /* not there yet for others; no longer */
-        int private_pid_ns, pausing, killed_all;
+        int private_pid_ns, pausing, killed_all, killing_all;
         char *cgroup; /* text of /proc/PID/cgroup */
         OomWatch oom;
         Event *delete_event;
