@@ -55,7 +55,7 @@ typedef struct Batch {
         MetaTxn txn;
         Arena arena;
         Err *err;
-        size_t n;
+        size_t n, gone; /* looked at, and forgotten */
         VEC(SnapshotChange *) changes;
         VEC(Digest) blobs;
         int foreign;
@@ -87,6 +87,7 @@ static int forget_lease(Batch *b, const DbKey *key, uint32_t ns, DbVal v)
         if (n == BATCH_RESOURCES)
                 return 0;
         db_del(&b->txn.db, key);
+        b->gone++;
         return 1;
 }
 
@@ -98,6 +99,7 @@ static void forget_image(Batch *b, const DbKey *key, const char *ns, DbVal v)
         if (!image)
                 return;
         db_del(&b->txn.db, key);
+        b->gone++;
         event.name = image->name;
         meta_event(&b->txn, ns, "/images/delete", &event);
 }
@@ -116,6 +118,7 @@ static void forget_snapshot(Batch *b, const DbKey *key, const char *ns, DbVal v)
             snapshot_forget(b->sweep->parts->snapshots, &b->txn, ns, snapshotter, rec, &ch,
                             b->err) == 0)
                 return;
+        b->gone++;
         if (ch)
                 VEC_PUSH(&b->changes, ch);
         if (str_empty(rec->info->parent))
@@ -141,6 +144,7 @@ static void forget_blob(Batch *b, const DbKey *key, uint32_t ns, const char *ns_
             (b->sweep->parts->blobs && ingest_expected(b->sweep->parts->blobs, ns_name, text)))
                 return;
         blob_forget(&b->txn, ns, text);
+        b->gone++;
         VEC_PUSH(&b->blobs, d);
 }
 
@@ -186,7 +190,7 @@ static void forget_foreign(Batch *b, const GcForeign *f)
                 return;
         b->n++;
         if (a->c->forget(a->ctx, f->ns, f->name, f->id))
-                b->foreign = 1;
+                b->foreign = 1, b->gone++;
 }
 
 /* ---- one batch ---- */
@@ -236,7 +240,7 @@ static void batch_files(Batch *b)
         for (size_t i = 0; b->foreign && i < p->collectors.n; i++)
                 if (p->collectors.v[i].c->clean)
                         p->collectors.v[i].c->clean(p->collectors.v[i].ctx);
-        b->sweep->round->stats.forgotten += b->n;
+        b->sweep->round->stats.forgotten += b->gone;
         b->sweep->round->stats.files += b->blobs.n + b->changes.n;
 }
 
