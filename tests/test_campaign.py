@@ -36,8 +36,8 @@ DEAR = ("Tasks/Create", "Tasks/Start", "Tasks/Exec", "Diff/Apply", "Diff/Diff", 
 class Words:
     """What real requests would say, by the name of the field; the objects behind most of it exist."""
 
-    def __init__(self, folder, blobs):
-        self.folder = str(folder)
+    def __init__(self, folder, rootfs):
+        self.folder, self.rootfs, blobs = str(folder), str(rootfs), [lighter.sha256(d) for d in BLOBS]
         ids = [f"c{i}" for i in range(6)]
         self.by_name = {
             "id": ids + ["l0", "l1", "task", "overlayfs", "content"], "container_id": ids, "sandbox_id": ids, "exec_id": ["e0", "e1", ""],
@@ -45,22 +45,37 @@ class Words:
             "snapshotter": ["overlayfs", "native", "overlayfs", "none"], "digest": blobs, "expected": blobs + [""], "ref": ["r0", "r1", "r2", ""],
             "namespace": ["noise", "other", "fresh"], "topic": ["/a/b", "/tasks/oom", "a", "/"], "media_type": [
                 "application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.manifest.v1+json"],
-            "paths": ["labels", "labels.k", "spec", "image", "extensions.x", "target", "runtime", "none", "snapshotkey"],
+            "paths": ["labels"] * 4 + ["labels.k"] * 4 + ["spec", "image", "extensions.x", "target", "runtime", "none", "snapshotkey"],
             "filters": ["", "id==c0", "labels.k==v", "name~=.*", "kind==active", "labels.\"k\"!=x", "bad ==", "topic~=/a", "a,b,c",
                         "event.container_id==c0", "name~=(", "id==\"\\x", "digest"],
             "runtime": ["io.containerd.runc.v2"], "type": ["io.containerd.runtime.v2", "content", "snapshots/overlayfs", "ingests",
                                                           "bind", "overlay", "io.containerd.grpc.v1"],
-            "type_url": ["types.containerd.io/opencontainers/runtime-spec/1/Spec", "containerd.runc.v1.Options", "containerd.types.RuntimeRequest",
-                         "containerd.events.TaskOOM", "x", ""],
             "source": [self.folder, self.folder + "/none"], "target": ["", "sub", "../../x"], "options": ["ro", "rbind", "lowerdir=/x", ""],
             "stdin": [""], "stdout": [""], "stderr": [""], "address": [""], "bundle_path": [""], "runtime_path": ["", "/bin/false"],
             "sandboxer": ["", "shim", "none"], "service": [""],
+            ("Runtime", "name"): ["io.containerd.runc.v2"], ("RuntimeRequest", "runtime_path"): ["io.containerd.runc.v2", "/bin/false", ""],
+            ("Container", "snapshotter"): ["", "", "native"], ("Container", "snapshot_key"): ["", "a0"], ("Image", "name"): ["i0", "i1", "i2"],
+            ("Namespace", "name"): ["other", "fresh", "s0"], ("PluginInfoRequest", "id"): ["task", "native"],
+            ("Any", "type_url"): [lighter.TYPE_SPEC, "types.containerd.io/opencontainers/runtime-spec/1/Process",
+                                  "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", "containerd.runc.v1.Options",
+                                  "containerd.types.RuntimeRequest", "containerd.events.TaskOOM", "no.such.Type", ""],
         }
         self.any_word = ["", "a", "default", "x" * 300, "k" * 5000, "\u00e9\u4e16", "/", "..", "io.containerd.runc.v2", "sha256:" + "0" * 64]
-        self.any_bytes = [b"", b"{}", b'{"ociVersion":"1.0.2","root":{"path":"rootfs"},"process":{"cwd":"/","args":["true"]}}', b"[1,", b"\x0a\x02io"]
+        self.any_bytes = [b"", b"{}", self.spec("c0"), json.dumps(self.process("true")).encode(), b'{"memory":{"limit":100000000}}', b"[1,",
+                          b"\x0a\x15io.containerd.runc.v2"]
 
-    def string(self, rng, field):
-        known = self.by_name.get(field)
+    @staticmethod
+    def process(*args):
+        return {"user": {"uid": 0, "gid": 0}, "args": args, "cwd": "/", "env": ["PATH=/bin"]}
+
+    def spec(self, name):
+        return json.dumps({"ociVersion": "1.0.2", "process": self.process("sleep", "1000"), "root": {"path": self.rootfs},
+                           "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+                           "linux": {"cgroupsPath": f"/lt-{os.getpid()}/{name}",
+                                     "namespaces": [{"type": t} for t in ("pid", "ipc", "uts", "mount")]}}).encode()
+
+    def string(self, rng, message, field):
+        known = self.by_name.get((message, field)) or self.by_name.get(field)
         return rng.choice(known) if known and rng.random() < 0.85 else rng.choice(self.any_word)
 
     def fill(self, m, rng, depth=0):
@@ -79,9 +94,9 @@ class Words:
                         getattr(m, f.name).SetInParent()
                         self.fill(getattr(m, f.name), rng, depth + 1)
             elif repeated:
-                getattr(m, f.name).extend(self.scalar(f, rng) for _ in range(rng.randrange(3)))
+                getattr(m, f.name).extend(self.scalar(m, f, rng) for _ in range(rng.randrange(3)))
             else:
-                setattr(m, f.name, self.scalar(f, rng))
+                setattr(m, f.name, self.scalar(m, f, rng))
         return m
 
     def fill_map(self, target, entry, rng, depth):
@@ -93,9 +108,9 @@ class Words:
                 with contextlib.suppress(TypeError):
                     target[key] = rng.choice(["v", "", "2020-01-01T00:00:00Z", *self.by_name["digest"]])
 
-    def scalar(self, f, rng):
+    def scalar(self, m, f, rng):
         if f.type == f.TYPE_STRING:
-            return self.string(rng, f.name)
+            return self.string(rng, m.DESCRIPTOR.name, f.name)
         if f.type == f.TYPE_BYTES:
             return rng.choice(self.any_bytes) if rng.random() < 0.8 else rng.randbytes(rng.randrange(2000))
         if f.type == f.TYPE_BOOL:
@@ -273,25 +288,49 @@ def write_blob(c, data, ref):
     return lighter.sha256(data)
 
 
-def furnish(daemon, ns):
-    """Objects that the words name. The digests of the blobs."""
-    with contextlib.closing(daemon.client(ns)) as c:
-        blobs = [write_blob(c, d, f"seed{i}") for i, d in enumerate([b"x", b"{}", b"\0" * 10240, os.urandom(5000)])]
-        containers, leases, snapshots, images = (c.messages(n) for n in ("containers", "leases", "snapshots", "images"))
+BLOBS = [b"x", b"{}", b"\0" * 10240, bytes(range(256)) * 20]
+
+
+def furnish(daemon, words):
+    """The objects that the words name, as far as they are not there (any more); two of the containers run."""
+    with contextlib.closing(daemon.client("noise")) as c:
+        containers, leases, snapshots, images, tasks, content = (
+            c.messages(n) for n in ("containers", "leases", "snapshots", "images", "tasks", "content"))
+        root = {"containerd.io/gc.root": "x"}
+        spec = {"type_url": lighter.TYPE_SPEC, "value": words.spec("c0")}
+        w = content.WriteContentRequest
+        wanted = [lambda i=i, b=b: list(c.content.Write(iter([w(action=content.COMMIT, ref=f"seed{i}", data=b, labels=root)])))
+                  for i, b in enumerate(BLOBS)]
         for i in range(3):
-            c.containers.Create(containers.CreateContainerRequest(container=containers.Container(
-                id=f"c{i}", runtime={"name": "io.containerd.runc.v2"}, labels={"k": "v"},
-                spec={"type_url": lighter.TYPE_SPEC, "value": b'{"ociVersion":"1.0.2","root":{"path":"rootfs"},"process":{"cwd":"/","args":["true"]}}'})))
+            wanted.append(lambda i=i: c.containers.Create(containers.CreateContainerRequest(container=containers.Container(
+                id=f"c{i}", runtime={"name": "io.containerd.runc.v2"}, labels={"k": "v"}, spec=spec))))
         for i in range(2):
-            c.leases.Create(leases.CreateRequest(id=f"l{i}"))
-            c.images.Create(images.CreateImageRequest(image=images.Image(name=f"i{i}", target={
-                "digest": blobs[i], "size": 1, "media_type": "application/vnd.oci.image.manifest.v1+json"})))
+            wanted.append(lambda i=i: c.leases.Create(leases.CreateRequest(id=f"l{i}")))
+            wanted.append(lambda i=i: c.images.Create(images.CreateImageRequest(image=images.Image(name=f"i{i}", target={
+                "digest": lighter.sha256(BLOBS[i]), "size": 1, "media_type": "application/vnd.oci.image.manifest.v1+json"}))))
+            wanted.append(lambda i=i: c.tasks.Create(tasks.CreateTaskRequest(container_id=f"c{i}"), timeout=30))
+            wanted.append(lambda i=i: c.tasks.Start(tasks.StartRequest(container_id=f"c{i}"), timeout=30))
         for sn in ("overlayfs", "native"):
-            root = {"containerd.io/gc.root": "x"}
-            c.snapshots.Prepare(snapshots.PrepareSnapshotRequest(snapshotter=sn, key="tmp", labels=root))
-            c.snapshots.Commit(snapshots.CommitSnapshotRequest(snapshotter=sn, key="tmp", name="s0", labels=root))
-            c.snapshots.Prepare(snapshots.PrepareSnapshotRequest(snapshotter=sn, key="a0", parent="s0", labels=root))
-    return blobs
+            wanted.append(lambda sn=sn: c.snapshots.Prepare(snapshots.PrepareSnapshotRequest(snapshotter=sn, key="tmp", labels=root)))
+            wanted.append(lambda sn=sn: c.snapshots.Commit(snapshots.CommitSnapshotRequest(snapshotter=sn, key="tmp", name="s0", labels=root)))
+            wanted.append(lambda sn=sn: c.snapshots.Prepare(snapshots.PrepareSnapshotRequest(snapshotter=sn, key="a0", parent="s0", labels=root)))
+        for make in wanted:
+            with contextlib.suppress(grpc.RpcError):
+                make()
+
+
+def end_tasks(daemon):
+    """What the campaign has left running ends as any client would end it."""
+    for ns in ("noise", "other", "fresh"):
+        with contextlib.closing(daemon.client(ns)) as c:
+            tasks = c.messages("tasks")
+            for t in c.tasks.List(tasks.ListTasksRequest(), timeout=60).tasks:
+                for call, request in ((c.tasks.Resume, tasks.ResumeTaskRequest(container_id=t.id)),
+                                      (c.tasks.Kill, tasks.KillRequest(container_id=t.id, signal=9, all=True)),
+                                      (c.tasks.Wait, tasks.WaitRequest(container_id=t.id)),
+                                      (c.tasks.Delete, tasks.DeleteTaskRequest(container_id=t.id))):
+                    with contextlib.suppress(grpc.RpcError):
+                        call(request, timeout=20)
 
 
 @pytest.fixture
@@ -308,7 +347,7 @@ def target(tmp_path):
             os.environ["ASAN_OPTIONS"] = old
     folder = tmp_path / "mounted"
     folder.mkdir()
-    d.words = Words(folder, furnish(d, "noise"))
+    d.words = Words(folder, lighter.busybox_rootfs(tmp_path / "rootfs"))
     yield d
     d.cleanup()
 
@@ -342,7 +381,8 @@ def test_campaign(target, record_property):
     sizes = []
     with Witness(d) as witness:
         fds_before = fds(d)
-        for part in range(10):
+        for _ in range(10):
+            furnish(d, d.words)
             with contextlib.ExitStack() as stack:
                 channels = [stack.enter_context(contextlib.closing(
                     grpc.insecure_channel("unix://" + d.address, options=[("grpc.use_local_subchannel_pool", 1)]))) for _ in range(3)]
@@ -350,8 +390,9 @@ def test_campaign(target, record_property):
             assert d.process.poll() is None, d.log()[-6000:]
             assert not campaign.wrong, "\n".join(map(str, campaign.wrong[:20]))
             sizes.append(rss(d))
-        # what remains open belongs to shims
-        eventually("connections closed", lambda: fds(d) <= fds_before + 6 * len(d.shims()) + 8)
+        end_tasks(d)
+        eventually("shims gone", lambda: not d.shims(), 30)
+        eventually("everything closed", lambda: fds(d) <= fds_before + 8)
     print(json.dumps({"calls": campaign.made, "outcomes": campaign.outcomes, "rss MiB": [round(s) for s in sizes],
                       "witness": len(witness.times), "witness p99 ms": round(witness.p99() * 1000, 1)}))
     assert campaign.made == CALLS // 10 * 10
@@ -447,6 +488,8 @@ def test_idle_connections_and_streams(target):
 def test_clients_that_never_read(target):
     """Lists, reads of a blob and events without end, for clients that take nothing of it."""
     d = target
+    furnish(d, d.words)
+    end_tasks(d)
     with contextlib.closing(d.client("noise")) as c:
         digest = write_blob(c, os.urandom(4 << 20), "big")
         containers, content, events = (c.messages(n) for n in ("containers", "content", "events"))
