@@ -88,6 +88,7 @@ SERVICES = {
     "leases": "containerd/services/leases/v1/leases",
     "namespaces": "containerd/services/namespaces/v1/namespaces",
     "sandboxes": "containerd/services/sandbox/v1/sandbox Store",
+    "sandbox_controllers": "containerd/services/sandbox/v1/sandbox Controller",
     "snapshots": "containerd/services/snapshots/v1/snapshots",
     "tasks": "containerd/services/tasks/v1/tasks",
     "version": "containerd/services/version/v1/version",

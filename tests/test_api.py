@@ -71,6 +71,8 @@ def test_namespace_is_required_and_checked(d, method):
     request = method[1]()
     if method[0].endswith(("Tasks/Exec", "Tasks/DeleteProcess")):
         request.exec_id = "e"  # looked at first, as in containerd
+    if "sandbox.v1.Controller/" in method[0]:
+        request.sandboxer = "shim"  # this as well
     request = request.SerializeToString()
     c = d.client(None)
     assert call(c, method, request) == (grpc.StatusCode.FAILED_PRECONDITION, "namespace is required: failed precondition"), method[0]

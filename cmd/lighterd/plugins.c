@@ -334,6 +334,7 @@ static int runtime_init(PluginContext *pc, void **ret, Err *err)
                 .daemon_path = self,
                 .version = API_VERSION,
                 .runtime_name = runtime_name_of,
+                .sandbox_known = sandbox_known,
                 .timeouts =
                         {
                                 .load = shim_timeout(d, "io.containerd.timeout.shim.load",
@@ -362,7 +363,7 @@ static int runtime_init(PluginContext *pc, void **ret, Err *err)
                 return r;
         options.env = shim->env.v;
         options.socket_dir = str_empty(shim->socket_dir) ? NULL : shim->socket_dir;
-        options.runtime_name_ctx = stores->metadata;
+        options.records_ctx = stores->metadata;
         r = runtime_new(&options, d->loop, d->pool, exchange, &rt, err);
         if (r < 0)
                 return r;
@@ -539,6 +540,10 @@ const PluginRegistration plugin_table[] = {
         {PLUGIN_GRPC, "images", REQUIRES(PLUGIN_METADATA, PLUGIN_WARNING), NULL, images_init, NULL},
         {PLUGIN_GRPC, "containers", REQUIRES(PLUGIN_METADATA), NULL, containers_init, NULL},
         {PLUGIN_SANDBOX_STORE, "local", REQUIRES(PLUGIN_METADATA), NULL, sandbox_store_init, NULL},
+        {PLUGIN_SANDBOX_CONTROLLER, "shim", REQUIRES(PLUGIN_SHIM, PLUGIN_EVENT, PLUGIN_RUNTIME),
+         NULL, sandbox_controller_init, NULL},
+        {PLUGIN_GRPC, "sandbox-controllers", REQUIRES(PLUGIN_SANDBOX_CONTROLLER, PLUGIN_EVENT),
+         NULL, sandbox_controllers_init, free},
         {PLUGIN_GRPC, "sandboxes", REQUIRES(PLUGIN_SANDBOX_STORE), NULL, sandboxes_init, NULL},
         {PLUGIN_GRPC, "leases", REQUIRES(PLUGIN_METADATA), NULL, leases_init, NULL},
         {PLUGIN_GRPC, "content", REQUIRES(PLUGIN_METADATA), NULL, content_service_init, NULL},

@@ -69,7 +69,6 @@ static int fill(const char *path, const char *work, const void *spec, size_t n_s
         char *rootfs CLEANUP(cleanup_free) = mem_printf("%s/rootfs", path);
         char *config CLEANUP(cleanup_free) = mem_printf("%s/config.json", path);
         char *link CLEANUP(cleanup_free) = mem_printf("%s/work", path);
-        char *log CLEANUP(cleanup_free) = mem_printf("%s/log", path);
         int r;
 
         if (gid > 0 && (chown(path, (uid_t)-1, (gid_t)gid) < 0 || chmod(path, 0710) < 0))
@@ -79,8 +78,8 @@ static int fill(const char *path, const char *work, const void *spec, size_t n_s
                 return r;
         if (fault_hit() || symlink(work, link) < 0)
                 return err_sys(err, errno, "symlink %s", link);
-        if (fault_hit() || mkfifo(log, 0700) < 0)
-                return err_sys(err, errno, "mkfifo %s", log);
+        if (n_spec == 0)
+                return 0;
         if (fault_hit())
                 return err_sys(err, errno, "write %s", config);
         return file_write(AT_FDCWD, config, spec, n_spec, 0666, err);
@@ -125,6 +124,15 @@ int bundle_create(const char *root, const char *state, const char *ns, const cha
                 return r;
         }
         *ret_path = TAKE(path);
+        return 0;
+}
+
+int bundle_make_log(const char *path, Err *err)
+{
+        char *log CLEANUP(cleanup_free) = mem_printf("%s/log", path);
+
+        if (fault_hit() || mkfifo(log, 0700) < 0)
+                return err_sys(err, errno, "mkfifo %s", log);
         return 0;
 }
 

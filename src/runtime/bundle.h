@@ -8,10 +8,12 @@
 
 #include "base/err.h"
 
-/* Makes both folders, config.json, rootfs, work and the fifo for the shim's log. *ret_path is on
- * the heap. ALREADY_EXISTS; after a failure nothing is left. */
+/* Makes both folders, config.json if there is a spec, rootfs and work. *ret_path is on the heap.
+ * ALREADY_EXISTS; after a failure nothing is left. */
 int bundle_create(const char *root, const char *state, const char *ns, const char *id,
                   const void *spec, size_t n_spec, char **ret_path, Err *err);
+/* The fifo for the log of a shim that works in this bundle. */
+int bundle_make_log(const char *path, Err *err);
 /* Takes off what is mounted on rootfs and removes both folders. An absent bundle is success. A
  * rootfs that cannot be taken off or is not empty stays and is an error: its files may be
  * somebody's. */

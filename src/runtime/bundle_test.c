@@ -55,6 +55,8 @@ TEST(bundle_has_its_files_and_modes)
         CHECK_INT(mode_of(path, ".."), S_IFDIR | 0711);
         CHECK_INT(mode_of(path, "config.json"), S_IFREG | 0644);
         CHECK_INT(mode_of(path, "rootfs"), S_IFDIR | 0711);
+        CHECK_INT(mode_of(path, "log"), -1);
+        CHECK_INT(bundle_make_log(path, &err), 0);
         CHECK_INT(mode_of(path, "log"), S_IFIFO | 0700);
         CHECK_INT(mode_of(d.root, "default/c1"), S_IFDIR | 0711);
         snprintf(want, sizeof(want), "%s/default/c1", d.root);

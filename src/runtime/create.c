@@ -1,241 +1,164 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Creating a task, in steps, under the container's operation:
- *
- *         start     pool   bundle, the shim's `start`
- *         connect   loop   connection, Create is sent
- *         replied   loop   into the table; or, on failure:
- *         undo      loop   Delete and Shutdown at the shim, as far as it answers; connection closed
- *         clean     pool   `SHIM delete` if it did not answer, bundle removed
- *         done             operation left, the caller told
- *
- * The task enters the table only when the shim has it, so nobody sees half of one.
+ * Creating a task. One of a sandbox may live in the sandbox's shim: then nothing is started, its
+ * bundle says whose shim it is and where, and that shim is never told to end on its account.
  */
-#include "base/log.h"
-#include "runtime/bundle.h"
-#include "runtime/orphan.h"
+#include <fcntl.h>
+#include "base/fd.h"
+#include "base/path.h"
 #include "runtime/runtime_priv.h"
-#include "runtime/shim.h"
-#include "runtime/shimlog.h"
+#include "runtime/sandbox.h"
 
 typedef struct CreateOp {
-        Op op;
-        Work work;
+        Launch launch;
         TaskCreate *what;
         TaskCreateFn fn;
         void *ctx;
-        Task *task;
-        Bootstrap bootstrap;
-        Arena arena;
-        Err err;
-        int lost; /* the shim no longer answers */
 } CreateOp;
 
-static void done(CreateOp *o)
+static CreateOp *op_of(Launch *l)
 {
+        return CONTAINER_OF(l, CreateOp, launch);
+}
+
+static void ended(Launch *l)
+{
+        CreateOp *o = op_of(l);
         TaskCreateFn fn = o->fn;
         void *ctx = o->ctx;
-        uint32_t pid = o->task ? o->task->pid : 0;
-        Err err = o->err;
+        uint32_t pid = l->task ? l->task->pid : 0;
+        Err err = l->err;
 
-        op_leave(&o->op);
-        task_unref(o->task);
-        arena_done(&o->arena);
+        launch_done(l);
         free(o);
         fn(ctx, -err.code, pid, &err);
 }
 
-static void clean(Work *w)
-{
-        CreateOp *o = CONTAINER_OF(w, CreateOp, work);
-        Runtime *rt = o->op.rt;
-        uint32_t pid;
-        TaskExit exit;
-        Err err = {};
-
-        if (runtime_stopping(rt)) {
-                done(o);
-                return;
-        }
-        if (o->lost && shim_delete(rt, o->task->binary, o->task->bundle, o->what->ns, o->what->id,
-                                   &pid, &exit, &err) < 0)
-                log_warn("failed to clean up after shim", "error", err.msg, "id", o->what->id,
-                         "namespace", o->what->ns);
-        if (bundle_remove(rt->root, rt->state, o->what->ns, o->what->id, &err) < 0)
-                log_warn("failed to remove bundle", "error", err.msg, "id", o->what->id,
-                         "namespace", o->what->ns);
-        done(o);
-}
-
-/* Lets go of connection and log. */
-static void drop(void *arg)
-{
-        CreateOp *o = arg;
-
-        task_disconnect(o->task);
-        lane_submit(o->op.rt, LANE_BACKGROUND, &o->work, clean);
-}
-
 static void undo_shutdown_replied(void *ctx, int r, const void *bytes, size_t n, const Err *err)
 {
-        CreateOp *o = ctx;
+        Launch *l = ctx;
 
         /* an ended connection is how a shim obeys */
-        o->lost |= r == -DEADLINE_EXCEEDED;
-        drop(o);
+        l->lost |= r == -DEADLINE_EXCEEDED;
+        launch_drop(l);
 }
 
 static void undo_delete_replied(void *ctx, int r, const void *bytes, size_t n, const Err *err)
 {
         Task__ShutdownRequest req = TASK__SHUTDOWN_REQUEST__INIT;
-        CreateOp *o = ctx;
+        Launch *l = ctx;
 
-        o->lost |= r == -DEADLINE_EXCEEDED || r == -UNAVAILABLE;
-        req.id = o->what->id;
-        task_call(o->task, "Shutdown", &req, o->op.rt->timeouts.shutdown, undo_shutdown_replied, o);
+        l->lost |= r == -DEADLINE_EXCEEDED || r == -UNAVAILABLE;
+        if (l->task->joined) {
+                launch_drop(l);
+                return;
+        }
+        req.id = l->id;
+        task_call(l->task, "Shutdown", &req, l->op.rt->timeouts.shutdown, undo_shutdown_replied, l);
 }
 
-static void undo(CreateOp *o)
+static void undo(Launch *l)
 {
         Task__DeleteRequest req = TASK__DELETE_REQUEST__INIT;
 
-        if (!o->task->client) {
-                drop(o);
-                return;
-        }
-        o->lost = 0;
-        req.id = o->what->id;
-        task_call(o->task, "Delete", &req, o->op.rt->timeouts.cleanup, undo_delete_replied, o);
-}
-
-static int cancelled(CreateOp *o)
-{
-        if (!o->what->cancelled || !o->what->cancelled(o->ctx))
-                return 0;
-        err_set(&o->err, CANCELLED, "context canceled");
-        return 1;
+        req.id = l->id;
+        task_call(l->task, "Delete", &req, l->op.rt->timeouts.cleanup, undo_delete_replied, l);
 }
 
 static void replied(void *ctx, int r, const void *bytes, size_t n, const Err *err)
 {
         const Task__CreateTaskResponse *rsp;
         CreateOp *o = ctx;
+        Launch *l = &o->launch;
 
-        if (r == -UNIMPLEMENTED && o->task->api == 3) {
+        if (r == -UNIMPLEMENTED && l->task->api == 3) {
                 /* a shim that promises v3 and serves v2 */
-                o->task->api = o->bootstrap.version = 2;
-                task_call(o->task, "Create", &o->what->req, LIMIT_SHIM_CALL_MS, replied, o);
+                l->task->api = l->bootstrap.version = 2;
+                task_call(l->task, "Create", &o->what->req, LIMIT_SHIM_CALL_MS, replied, o);
                 return;
         }
         if (r < 0)
-                task_error(&o->err, err);
+                task_error(&l->err, err);
         else
-                r = task_unpack(&o->arena, "Create", &task__create_task_response__descriptor, bytes,
-                                n, &rsp, &o->err);
-        if (r == 0 && cancelled(o))
-                r = -o->err.code;
+                r = task_unpack(&l->arena, "Create", &task__create_task_response__descriptor, bytes,
+                                n, &rsp, &l->err);
+        if (r == 0 && launch_cancelled(l))
+                r = -l->err.code;
         if (r < 0) {
-                err_wrap(&o->err, "failed to create shim task");
-                undo(o);
+                err_wrap(&l->err, "failed to create shim task");
+                launch_undo(l);
                 return;
         }
-        task_put_in(o->task, rsp->pid);
-        done(o);
+        launch_ready(l, rsp->pid);
 }
 
-static void connect_to_shim(void *arg)
+static void connected(Launch *l)
 {
-        CreateOp *o = arg;
+        CreateOp *o = op_of(l);
 
-        if (runtime_refuse(o->op.rt, &o->err) < 0) {
-                drop(o);
-                return;
-        }
-        if (task_connect(o->task, &o->bootstrap, &o->err) < 0) {
-                err_wrap(&o->err, "failed to start shim");
-                undo(o);
-                return;
-        }
-        o->what->req.id = o->what->id;
-        o->what->req.bundle = o->task->bundle;
-        task_call(o->task, "Create", &o->what->req, LIMIT_SHIM_CALL_MS, replied, o);
+        o->what->req.id = l->id;
+        o->what->req.bundle = l->task->bundle;
+        task_call(l->task, "Create", &o->what->req, LIMIT_SHIM_CALL_MS, replied, o);
 }
 
-static int make_bundle(CreateOp *o)
+/* "ttrpc+unix:///run/x.sock" */
+static int parse_address(const char *text, const char **ret, Err *err)
 {
-        const TaskCreate *w = o->what;
-        char *path CLEANUP(cleanup_free) = NULL;
-        Runtime *rt = o->op.rt;
+        static const char protocol[] = "ttrpc+";
+
+        if (!str_starts(text, protocol))
+                return err_set(err, UNIMPLEMENTED,
+                               "task API address \"%s\": unsupported protocol: not implemented",
+                               text);
+        *ret = text + strlen(protocol);
+        return 0;
+}
+
+static int join(Launch *l)
+{
+        const TaskCreate *w = op_of(l)->what;
+        Task *sandbox CLEANUP(task_unrefp) = NULL;
         int r;
 
-        r = bundle_create(rt->root, rt->state, w->ns, w->id, w->spec, w->n_spec, &path, &o->err);
-        if (r != -ALREADY_EXISTS)
-                return r;
-        /* No task has it and nobody else may change it now: an earlier removal went wrong. */
-        r = bundle_remove(rt->root, rt->state, w->ns, w->id, &o->err);
+        if (!w->sandbox)
+                return 0;
+        if (!str_empty(w->sandbox_address)) {
+                l->bootstrap.version = w->sandbox_version;
+                r = parse_address(w->sandbox_address, &l->bootstrap.address, &l->err);
+                return r < 0 ? r : w->sandbox_version >= 3;
+        }
+        sandbox = runtime_find_any(l->op.rt, w->ns, w->sandbox);
+        if (!sandbox)
+                return err_set(&l->err, UNKNOWN, "failed to start shim: can't find sandbox %s",
+                               w->sandbox);
+        r = bootstrap_load(&l->arena, sandbox->bundle, &l->bootstrap, &l->err);
         if (r < 0)
-                return r;
-        err_clear(&o->err);
-        return bundle_create(rt->root, rt->state, w->ns, w->id, w->spec, w->n_spec, &path, &o->err);
+                return err_wrap(&l->err, "failed to start shim: sandbox %s", w->sandbox);
+        return l->bootstrap.version >= 3;
 }
 
-static int run_shim(CreateOp *o)
+static void wrap(Launch *l)
 {
-        const TaskCreate *w = o->what;
-        int r;
-
-        /* before the shim opens its end, which blocks until there is a reader */
-        o->task->log = shim_log_new(o->task->bundle);
-        r = shim_start(o->op.rt, o->task->binary, o->task->bundle, w->ns, w->id, w->options,
-                       &o->arena, &o->bootstrap, &o->err);
-        if (r < 0) {
-                orphans_end(o->task->bundle, w->id); /* what a helper that failed has made */
-                return err_wrap(&o->err, "failed to start shim");
-        }
-        /* It runs, and until we are connected only `SHIM delete` ends what it has begun. */
-        o->lost = 1;
-        return shim_remember(o->task->bundle, o->task->binary, &o->bootstrap, &o->err);
+        err_wrap(&l->err, "failed to start shim");
 }
 
-static void start(Work *work)
+static int cancelled(Launch *l)
 {
-        CreateOp *o = CONTAINER_OF(work, CreateOp, work);
-        const TaskCreate *w = o->what;
-        Op *op = &o->op;
-        Task *there CLEANUP(task_unrefp) = runtime_find(op->rt, w->ns, w->id);
+        CreateOp *o = op_of(l);
 
-        if (runtime_refuse(op->rt, &o->err) < 0 || cancelled(o)) {
-                done(o);
-                return;
-        }
-        if (there) {
-                err_set(&o->err, ALREADY_EXISTS, "task %s: already exists", w->id);
-                done(o);
-                return;
-        }
-        o->task = task_new(op->rt, w->ns, w->id, TASK_NEW);
-        if (shim_resolve(w->runtime, &o->task->binary, &o->err) < 0) {
-                err_wrap(&o->err, "failed to start shim: failed to resolve runtime path");
-                done(o);
-                return;
-        }
-        if (make_bundle(o) < 0) {
-                done(o);
-                return;
-        }
-        if (run_shim(o) < 0) {
-                loop_post(op->rt->loop, drop, o);
-                return;
-        }
-        loop_post(op->rt->loop, connect_to_shim, o);
+        return o->what->cancelled && o->what->cancelled(o->ctx);
 }
 
-static void begin(Op *op)
-{
-        CreateOp *o = CONTAINER_OF(op, CreateOp, op);
-
-        lane_submit(op->rt, LANE_START, &o->work, start);
-}
+static const LaunchKind task_kind = {
+        .place = PLACE_TASKS,
+        .exists = "task %s: already exists",
+        .wrap = wrap,
+        .join = join,
+        .cancelled = cancelled,
+        .connected = connected,
+        .undo = undo,
+        .ended = ended,
+};
 
 void task_create(Runtime *rt, TaskCreate *create, TaskCreateFn fn, void *ctx)
 {
@@ -244,13 +167,13 @@ void task_create(Runtime *rt, TaskCreate *create, TaskCreateFn fn, void *ctx)
         o->what = create;
         o->fn = fn;
         o->ctx = ctx;
-        o->op.rt = rt;
-        arena_init(&o->arena, LIMIT_PB_ARENA_BASE);
-        if (op_enter(rt, &o->op, create->ns, create->id, begin, 1, &o->err) < 0) {
-                Err err = o->err;
-
-                arena_done(&o->arena);
-                free(o);
-                fn(ctx, -err.code, 0, &err);
-        }
+        o->launch.kind = &task_kind;
+        o->launch.ns = create->ns;
+        o->launch.id = create->id;
+        o->launch.runtime = create->runtime;
+        o->launch.spec = create->spec;
+        o->launch.n_spec = create->n_spec;
+        o->launch.options = create->options;
+        o->launch.sandbox = create->sandbox;
+        launch_begin(&o->launch, rt);
 }

@@ -17,8 +17,6 @@
 #include "runtime/shim.h"
 #include "api/containerd/events/events.pb-c.h"
 
-enum { STATUS_UNKNOWN = 255 };
-
 void dead_publish(Task *t, uint32_t pid, const TaskExit *exit)
 {
         Google__Protobuf__Timestamp at = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
@@ -43,7 +41,9 @@ void dead_drop_bundle(Task *t)
 {
         Err err = {};
 
-        if (bundle_remove(t->rt->root, t->rt->state, t->ns, t->id, &err) < 0)
+        const Place *place = &t->rt->places[t->place];
+
+        if (bundle_remove(place->root, place->state, t->ns, t->id, &err) < 0)
                 log_warn("failed to remove bundle", "error", err.msg, "id", t->id, "namespace",
                          t->ns);
 }
@@ -105,7 +105,7 @@ static void dead_work(Work *w)
 static void dead_begin(Op *op)
 {
         DeadOp *o = CONTAINER_OF(op, DeadOp, op);
-        Task *now = runtime_find(op->rt, o->task->ns, o->task->id);
+        Task *now = runtime_find_any(op->rt, o->task->ns, o->task->id);
         int still = now == o->task;
 
         task_unref(now);
@@ -244,6 +244,10 @@ static void delete_replied(void *ctx, int r, const void *bytes, size_t n, const 
                 o->rsp.exit_status = rsp->exit_status;
                 o->exited_at.seconds = rsp->exited_at ? rsp->exited_at->seconds : TIME_YEAR1.sec;
                 o->exited_at.nanos = rsp->exited_at ? rsp->exited_at->nanos : 0;
+        }
+        if (o->task->joined) { /* the shim is the sandbox's */
+                delete_disconnect(o);
+                return;
         }
         req.id = o->id;
         task_call(o->task, "Shutdown", &req, o->op.rt->timeouts.shutdown, shutdown_replied, o);

@@ -26,6 +26,7 @@
 #include "runtime/bundle.h"
 #include "runtime/orphan.h"
 #include "runtime/runtime_priv.h"
+#include "runtime/sandbox.h"
 #include "runtime/shim.h"
 #include "runtime/shimlog.h"
 #include "spec/identifier.h"
@@ -38,6 +39,7 @@ typedef struct LoadOp {
         Arena arena;
         uint32_t pid;
         int asked_again;
+        int known; /* a sandbox with a record: it may be empty */
         TaskExit exit;
 } LoadOp;
 
@@ -92,6 +94,10 @@ static void leak_delete_replied(void *ctx, int r, const void *bytes, size_t n, c
         Task__ShutdownRequest req = TASK__SHUTDOWN_REQUEST__INIT;
         LoadOp *o = ctx;
 
+        if (o->task->joined) { /* the shim is the sandbox's */
+                load_drop(o);
+                return;
+        }
         req.id = o->task->id;
         task_call(o->task, "Shutdown", &req, o->op.rt->timeouts.shutdown, leak_shutdown_replied, o);
 }
@@ -123,7 +129,7 @@ static void pids_replied(void *ctx, int r, const void *bytes, size_t n, const Er
         if (r == 0)
                 r = task_unpack(&o->arena, "Pids", &task__pids_response__descriptor, bytes, n, &rsp,
                                 &bad);
-        if (r == -NOT_FOUND || (r == 0 && rsp->n_processes == 0)) {
+        if (!o->known && (r == -NOT_FOUND || (r == 0 && rsp->n_processes == 0))) {
                 log_info("cleaning leaked shim process", "id", o->task->id, "namespace",
                          o->task->ns);
                 req.id = o->task->id;
@@ -204,7 +210,7 @@ static void find_binary(Task *t)
 
         if (shim_recall_binary(t->bundle, &t->binary, &ignored) == 0 || !rt->runtime_name)
                 return;
-        name = rt->runtime_name(rt->runtime_name_ctx, t->ns, t->id);
+        name = rt->runtime_name(rt->records_ctx, t->ns, t->id);
         if (name && shim_resolve(name, &t->binary, &ignored) < 0)
                 t->binary = NULL;
 }
@@ -221,6 +227,9 @@ static void load_work(Work *w)
                 return;
         }
         find_binary(t);
+        t->joined = sandbox_is_joined(t->bundle);
+        o->known = t->place == PLACE_SANDBOXES && rt->sandbox_known &&
+                   rt->sandbox_known(rt->records_ctx, t->ns, t->id);
         if (bootstrap_load(&o->arena, t->bundle, &o->bootstrap, &err) < 0) {
                 log_warn("failed to load shim", "error", err.msg, "id", t->id, "namespace", t->ns);
                 orphans_end(t->bundle, t->id);
@@ -238,23 +247,23 @@ static void load_begin(Op *op)
         lane_submit(op->rt, LANE_BACKGROUND, &o->work, load_work);
 }
 
-static void add_loading(Runtime *rt, const char *ns, const char *id)
+static void add_loading(Runtime *rt, PlaceId place, const char *ns, const char *id)
 {
         LoadOp *o = mem_new(LoadOp);
         Err ignored = {};
 
         arena_init(&o->arena, LIMIT_PB_ARENA_BASE);
-        o->task = task_new(rt, ns, id, TASK_LOADING);
+        o->task = task_new(rt, place, ns, id, TASK_LOADING);
         lock_take(&rt->lock);
         map_put(&rt->tasks, o->task->key, task_ref(o->task));
         lock_drop(&rt->lock);
         op_enter(rt, &o->op, ns, id, load_begin, 0, &ignored);
 }
 
-typedef void (*EachFn)(Runtime *rt, const char *dir, const char *ns, const char *id);
+typedef void (*EachFn)(Runtime *rt, PlaceId place, const char *dir, const char *ns, const char *id);
 
 /* Calls fn for each DIR/NS/ID, ID being a name that nobody hides. */
-static int each(Runtime *rt, const char *dir, EachFn fn, Err *err)
+static int each(Runtime *rt, PlaceId place, const char *dir, EachFn fn, Err *err)
 {
         DIR *outer = opendir(dir);
         struct dirent *d, *e;
@@ -274,7 +283,7 @@ static int each(Runtime *rt, const char *dir, EachFn fn, Err *err)
                 while ((e = readdir(inner))) {
                         if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
                                 continue;
-                        fn(rt, path, d->d_name, e->d_name);
+                        fn(rt, place, path, d->d_name, e->d_name);
                 }
                 closedir(inner);
         }
@@ -283,8 +292,10 @@ static int each(Runtime *rt, const char *dir, EachFn fn, Err *err)
 }
 
 /* An interrupted removal goes on; an empty folder is no bundle yet. */
-static void found_bundle(Runtime *rt, const char *dir, const char *ns, const char *id)
+static void found_bundle(Runtime *rt, PlaceId place, const char *dir, const char *ns,
+                         const char *id)
 {
+        Task *there CLEANUP(task_unrefp) = runtime_find_any(rt, ns, id);
         char *path CLEANUP(cleanup_free) = mem_printf("%s/%s", dir, id);
         Err ignored = {};
 
@@ -294,23 +305,31 @@ static void found_bundle(Runtime *rt, const char *dir, const char *ns, const cha
         }
         if (identifier_check(NULL, id, &ignored) < 0 || rmdir(path) == 0)
                 return;
-        add_loading(rt, ns, id);
+        if (there) {
+                log_warn("a task and a sandbox of one id, ignoring the latter", "id", id,
+                         "namespace", ns);
+                return;
+        }
+        add_loading(rt, place, ns, id);
 }
 
-static void found_work(Runtime *rt, const char *dir, const char *ns, const char *id)
+static void found_work(Runtime *rt, PlaceId place, const char *dir, const char *ns, const char *id)
 {
-        Task *t CLEANUP(task_unrefp) = runtime_find(rt, ns, id);
+        Task *t CLEANUP(task_unrefp) = runtime_find_any(rt, ns, id);
         char *path CLEANUP(cleanup_free) = mem_printf("%s/%s", dir, id);
         Err err = {};
 
-        if (!t && path_remove_tree(AT_FDCWD, path, &err) < 0)
+        if ((!t || t->place != place) && path_remove_tree(AT_FDCWD, path, &err) < 0)
                 log_warn("failed to remove working directory", "error", err.msg, "path", path);
 }
 
 int runtime_start(Runtime *rt, Err *err)
 {
-        int r;
+        int r = 0;
 
-        r = each(rt, rt->state, found_bundle, err);
-        return r < 0 ? r : each(rt, rt->root, found_work, err);
+        for (int i = 0; r == 0 && i < PLACES; i++)
+                r = each(rt, (PlaceId)i, rt->places[i].state, found_bundle, err);
+        for (int i = 0; r == 0 && i < PLACES; i++)
+                r = each(rt, (PlaceId)i, rt->places[i].root, found_work, err);
+        return r;
 }

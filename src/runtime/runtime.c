@@ -6,8 +6,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "base/path.h"
+#include "runtime/sandbox.h"
 
-#define PLUGIN_DIR "io.containerd.runtime.v2.task"
+static const char *const place_names[PLACES] = {
+        [PLACE_TASKS] = "io.containerd.runtime.v2.task",
+        [PLACE_SANDBOXES] = "io.containerd.sandbox.controller.v1.shim",
+};
+static const mode_t place_modes[PLACES] = {[PLACE_TASKS] = 0711, [PLACE_SANDBOXES] = 0700};
 
 enum { LAST_TURNS = 8 };
 enum { SOCKET_DIR_MAX = 42 }; /* what shims accept: a socket's name is 65 bytes more */
@@ -49,6 +54,22 @@ static RuntimeTimeouts make_timeouts(const RuntimeTimeouts *t)
         };
 }
 
+static int make_places(Runtime *rt, const RuntimeOptions *o, Err *err)
+{
+        int r = 0;
+
+        for (int i = 0; r == 0 && i < PLACES; i++) {
+                Place *p = &rt->places[i];
+
+                p->root = mem_printf("%s/%s", o->root, place_names[i]);
+                p->state = mem_printf("%s/%s", o->state, place_names[i]);
+                r = path_mkdirs(p->state, place_modes[i], err);
+                if (r >= 0)
+                        r = path_mkdirs(p->root, place_modes[i], err);
+        }
+        return r;
+}
+
 int runtime_new(const RuntimeOptions *o, Loop *loop, Pool *pool, Exchange *ex, Runtime **ret,
                 Err *err)
 {
@@ -63,8 +84,6 @@ int runtime_new(const RuntimeOptions *o, Loop *loop, Pool *pool, Exchange *ex, R
         rt->loop = loop;
         rt->pool = pool;
         rt->ex = ex;
-        rt->root = mem_printf("%s/" PLUGIN_DIR, o->root);
-        rt->state = mem_printf("%s/" PLUGIN_DIR, o->state);
         rt->grpc_address = mem_strdup(o->grpc_address);
         rt->ttrpc_address = mem_strdup(o->ttrpc_address);
         rt->daemon_path = mem_strdup(o->daemon_path);
@@ -72,7 +91,8 @@ int runtime_new(const RuntimeOptions *o, Loop *loop, Pool *pool, Exchange *ex, R
         rt->socket_dir = mem_strdup(socket_dir);
         rt->env = make_env(o);
         rt->runtime_name = o->runtime_name;
-        rt->runtime_name_ctx = o->runtime_name_ctx;
+        rt->sandbox_known = o->sandbox_known;
+        rt->records_ctx = o->records_ctx;
         rt->timeouts = make_timeouts(&o->timeouts);
         lock_init(&rt->lock, LOCK_TASKS);
         lock_init(&rt->wait_lock, LOCK_SHIM);
@@ -83,9 +103,7 @@ int runtime_new(const RuntimeOptions *o, Loop *loop, Pool *pool, Exchange *ex, R
         rt->lanes[LANE_START].max = LANE_START_JOBS;
         list_init(&rt->connected);
 
-        r = path_mkdirs(rt->state, 0711, err);
-        if (r >= 0)
-                r = path_mkdirs(rt->root, 0711, err);
+        r = make_places(rt, o, err);
         if (r < 0) {
                 runtime_free(rt);
                 return r;
@@ -144,8 +162,10 @@ Runtime *runtime_free(Runtime *rt)
         for (char **e = rt->env; *e; e++)
                 free(*e);
         free(rt->env);
-        free(rt->root);
-        free(rt->state);
+        for (int i = 0; i < PLACES; i++) {
+                free(rt->places[i].root);
+                free(rt->places[i].state);
+        }
         free(rt->grpc_address);
         free(rt->ttrpc_address);
         free(rt->daemon_path);
@@ -169,14 +189,29 @@ void runtime_post(Runtime *rt, void (*fn)(void *ctx), void *ctx)
         loop_post(rt->loop, fn, ctx);
 }
 
-Task *runtime_find(Runtime *rt, const char *ns, const char *id)
+static Task *find(Runtime *rt, const char *ns, const char *id, int any, PlaceId place)
 {
         char *key CLEANUP(cleanup_free) = task_key(ns, id);
         Task *t;
 
         LOCKED(&rt->lock);
         t = map_find(&rt->tasks, key);
-        return t ? task_ref(t) : NULL;
+        return t && (any || t->place == place) ? task_ref(t) : NULL;
+}
+
+Task *runtime_find(Runtime *rt, const char *ns, const char *id)
+{
+        return find(rt, ns, id, 0, PLACE_TASKS);
+}
+
+Task *runtime_find_any(Runtime *rt, const char *ns, const char *id)
+{
+        return find(rt, ns, id, 1, PLACE_TASKS);
+}
+
+Task *sandbox_find(Runtime *rt, const char *ns, const char *id)
+{
+        return find(rt, ns, id, 0, PLACE_SANDBOXES);
 }
 
 static int by_key(const void *a, const void *b)
@@ -194,7 +229,7 @@ size_t runtime_list(Runtime *rt, const char *ns, Task ***ret)
         MAP_FOREACH (slot, &rt->tasks) {
                 Task *t = slot->value;
 
-                if (!ns || str_eq(t->ns, ns))
+                if (t->place == PLACE_TASKS && (!ns || str_eq(t->ns, ns)))
                         VEC_PUSH(&found, task_ref(t));
         }
         lock_drop(&rt->lock);

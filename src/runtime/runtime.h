@@ -36,8 +36,9 @@ typedef struct RuntimeTimeouts {
 
 /* Copied. Strings may be NULL only where it says so. */
 typedef struct RuntimeOptions {
-        const char *root,
-                *state; /* of the daemon; ours is io.containerd.runtime.v2.task below each */
+        /* Of the daemon; ours are io.containerd.runtime.v2.task and, for sandboxes,
+         * io.containerd.sandbox.controller.v1.shim below each. */
+        const char *root, *state;
         const char *grpc_address;  /* path of the socket, as shims are told */
         const char *ttrpc_address; /* where shims forward events */
         const char *daemon_path;   /* for -publish-binary */
@@ -48,7 +49,10 @@ typedef struct RuntimeOptions {
         /* The runtime's name of a container's record, on the heap; NULL when there is none. For
          * bundles that do not say which shim made them. */
         char *(*runtime_name)(void *ctx, const char *ns, const char *id);
-        void *runtime_name_ctx;
+        /* Whether there is a record of this sandbox: then its shim is kept although nothing runs in
+         * it. NULL: there is none. */
+        int (*sandbox_known)(void *ctx, const char *ns, const char *id);
+        void *records_ctx; /* of both */
         RuntimeTimeouts timeouts;
 } RuntimeOptions;
 
@@ -128,8 +132,13 @@ typedef struct TaskCreate {
         const void *spec;    /* config.json as it will stand in the bundle */
         size_t n_spec;
         const Google__Protobuf__Any *options; /* as `shim start` gets them; NULL: none */
-        Task__CreateTaskRequest req;          /* for the shim; id and bundle are filled in here */
-        int (*cancelled)(void *ctx);          /* whether nobody wants it any more; NULL: never */
+        /* The sandbox whose shim it shall live in, NULL for none; where that shim is, if the client
+         * knows ("ttrpc+unix://..."), and its task API. One below 3 cannot be joined: then the task
+         * gets a shim of its own. */
+        const char *sandbox, *sandbox_address;
+        int sandbox_version;
+        Task__CreateTaskRequest req; /* for the shim; id and bundle are filled in here */
+        int (*cancelled)(void *ctx); /* whether nobody wants it any more; NULL: never */
 } TaskCreate;
 typedef void (*TaskCreateFn)(void *ctx, int r, uint32_t pid, const Err *err);
 /* Bundle, shim, Create. What `create` points at stays until fn has run (any thread).

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "rpc/message.h"
 #include "runtime/runtime_priv.h"
+#include "runtime/sandbox.h"
 #include "runtime/shimlog.h"
 
 static const char *const services[] = {
@@ -26,17 +27,18 @@ typedef struct WaitGroup {
         int cut_off;   /* its call ended with the connection */
 } WaitGroup;
 
-Task *task_new(Runtime *rt, const char *ns, const char *id, TaskState state)
+Task *task_new(Runtime *rt, PlaceId place, const char *ns, const char *id, TaskState state)
 {
         Task *t = mem_new(Task);
 
         t->magic = TASK_MAGIC;
         t->refs = 1;
         t->rt = rt;
+        t->place = place;
         t->ns = mem_strdup(ns);
         t->id = mem_strdup(id);
         t->key = task_key(ns, id);
-        t->bundle = mem_printf("%s/%s/%s", rt->state, ns, id);
+        t->bundle = mem_printf("%s/%s/%s", rt->places[place].state, ns, id);
         t->state = state;
         t->api = 3;
         list_init(&t->groups);
@@ -65,6 +67,7 @@ Task *task_unref(Task *t)
         free(t->key);
         free(t->bundle);
         free(t->binary);
+        free(t->address);
         t->magic = 0;
         free(t);
         return NULL;
@@ -107,6 +110,7 @@ int task_connect(Task *t, const Bootstrap *b, Err *err)
         if (r < 0)
                 return err_wrap(err, "connect to shim of %s", t->id);
         t->api = b->version;
+        t->address = mem_strdup(b->address);
         t->connected = 1;
         list_append(&t->rt->connected, &t->node);
         task_ref(t);
@@ -144,8 +148,14 @@ static void refuse(void *arg)
 void task_call(Task *t, const char *method, const void *req, int timeout_ms, TtrpcReplyFn fn,
                void *ctx)
 {
+        task_call_service(t, services[t->api], method, req, timeout_ms, fn, ctx);
+}
+
+void task_call_service(Task *t, const char *service, const char *method, const void *req,
+                       int timeout_ms, TtrpcReplyFn fn, void *ctx)
+{
         TtrpcCall call = {
-                .service = services[t->api],
+                .service = service,
                 .method = method,
                 .ns = t->ns,
                 .req = req,
@@ -254,9 +264,23 @@ static void wait_replied(void *ctx, int r, const void *bytes, size_t n, const Er
         group_end(g, 0, &exit, NULL);
 }
 
-int task_wait(Task *t, const char *exec_id, TaskWaiter *w, TaskWaitFn fn, void *ctx)
+/* The answers of both services are the same on the wire. */
+static void ask_to_wait(WaitGroup *g)
 {
         Task__WaitRequest req = TASK__WAIT_REQUEST__INIT;
+        ShimSandbox__WaitSandboxRequest of_sandbox = SHIM_SANDBOX__WAIT_SANDBOX_REQUEST__INIT;
+        Task *t = g->task;
+
+        of_sandbox.sandbox_id = req.id = t->id;
+        req.exec_id = g->exec_id;
+        if (t->place == PLACE_SANDBOXES)
+                sandbox_call(t, "WaitSandbox", &of_sandbox, 0, wait_replied, g);
+        else
+                task_call(t, "Wait", &req, 0, wait_replied, g);
+}
+
+int task_wait(Task *t, const char *exec_id, TaskWaiter *w, TaskWaitFn fn, void *ctx)
+{
         Runtime *rt = t->rt;
         WaitGroup *g = NULL;
         int is_new;
@@ -283,11 +307,8 @@ int task_wait(Task *t, const char *exec_id, TaskWaiter *w, TaskWaitFn fn, void *
         }
         list_append(&g->waiters, &w->node);
         lock_drop(&rt->wait_lock);
-        if (is_new) {
-                req.id = t->id;
-                req.exec_id = exec_id;
-                task_call(t, "Wait", &req, 0, wait_replied, g);
-        }
+        if (is_new)
+                ask_to_wait(g);
         return 1;
 }
 

@@ -3,6 +3,7 @@
  * is its work. */
 #include "api/containerd/runc/v1/options.pb-c.h"
 #include "metadata/containers.h"
+#include "metadata/sandboxes.h"
 #include "rpc/message.h"
 #include "services/tasks_priv.h"
 
@@ -13,23 +14,31 @@ static const char *type_name(const Google__Protobuf__Any *any)
         return slash ? slash + 1 : any->type_url;
 }
 
-/* The only options of a task that we can read are runc's; where a checkpoint lies is in them. */
-static int read_options(Call *c, const Google__Protobuf__Any *any, const char *runtime,
+/* The only options of a task that we can read are runc's; where a checkpoint lies is in them, and
+ * where the sandbox's shim is. */
+static int read_options(Call *c, const Google__Protobuf__Any *any, TaskCreate *create,
                         const char **ret_checkpoint)
 {
+        const Runc__Options *o;
         ProtobufCMessage *m;
 
         if (!any || str_empty(any->type_url))
                 return 0;
         if (!str_eq(type_name(any), runc__options__descriptor.name))
-                return err_set(c->err, UNKNOWN, "invalid task create option for %s", runtime);
+                return err_set(c->err, UNKNOWN, "invalid task create option for %s",
+                               create->runtime);
         if (message_unpack(c->arena, &runc__options__descriptor, any->value.data, any->value.len,
                            &m, c->err) < 0) {
                 Err why = *c->err;
 
                 return err_set(c->err, INVALID_ARGUMENT, "options: %s: invalid argument", why.msg);
         }
-        *ret_checkpoint = ((const Runc__Options *)m)->criu_image_path;
+        o = (const Runc__Options *)m;
+        *ret_checkpoint = o->criu_image_path;
+        if (!str_empty(o->task_api_address)) {
+                create->sandbox_address = o->task_api_address;
+                create->sandbox_version = (int)o->task_api_version;
+        }
         return 0;
 }
 
@@ -39,13 +48,13 @@ static int check(Call *c, const Tasks__CreateTaskRequest *req)
                 return err_set(
                         c->err, UNIMPLEMENTED,
                         "restoring a task from a checkpoint in the content store: not implemented");
-        if (!str_empty(req->task_api_address))
-                return err_set(c->err, UNIMPLEMENTED, "task_api_address \"%s\": not implemented",
-                               req->task_api_address);
         return 0;
 }
 
-static int find_container(Call *c, const char *ns, const char *id, Containers__Container **ret)
+/* And its sandbox, if that has a record: those of containerd 1.x have none, and their containers
+ * get shims of their own. */
+static int find_container(Call *c, const char *ns, const char *id, Containers__Container **ret,
+                          const char **ret_sandbox)
 {
         const TasksService *s = c->ctx;
         MetaTxn txn CLEANUP(meta_txn_end) = {};
@@ -55,7 +64,11 @@ static int find_container(Call *c, const char *ns, const char *id, Containers__C
         if (r < 0)
                 return r;
         *ret = containers_get(&txn, ns, id);
-        return *ret ? 0 : -c->err->code;
+        if (!*ret)
+                return -c->err->code;
+        if (!str_empty((*ret)->sandbox) && sandboxes_exist(&txn, ns, (*ret)->sandbox))
+                *ret_sandbox = (*ret)->sandbox;
+        return meta_failed(&txn);
 }
 
 static int create_cancelled(void *ctx)
@@ -96,14 +109,14 @@ int tasks_create(Call *c, const Tasks__CreateTaskRequest *req, void *answer)
         const Google__Protobuf__Any *options = req->options;
         const TasksService *s = c->ctx;
         Tasks__CreateTaskResponse *rsp = answer;
-        const char *ns, *checkpoint = "";
+        const char *ns, *checkpoint = "", *sandbox = NULL;
         Containers__Container *ct;
         TaskCreate *create;
         int r;
 
         r = call_namespace(c, &ns);
         if (r >= 0)
-                r = find_container(c, ns, req->container_id, &ct);
+                r = find_container(c, ns, req->container_id, &ct, &sandbox);
         if (r >= 0)
                 r = check(c, req);
         if (r < 0)
@@ -115,7 +128,10 @@ int tasks_create(Call *c, const Tasks__CreateTaskRequest *req, void *answer)
         create->runtime = ct->runtime ? ct->runtime->name : "";
         if (!str_empty(req->runtime_path))
                 create->runtime = req->runtime_path;
-        r = read_options(c, options, create->runtime, &checkpoint);
+        create->sandbox = sandbox;
+        create->sandbox_address = req->task_api_address;
+        create->sandbox_version = (int)req->task_api_version;
+        r = read_options(c, options, create, &checkpoint);
         if (r < 0)
                 return r;
         if (!options || options->value.len == 0)

@@ -1,88 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Wait, the one method that may take for ever, so the one that a client can take back: its call is
- * claimed only when there is an answer.
- *
- * Two sides hold a waiter: whoever answers it, and the cancellation, which comes only as long as
- * nobody has claimed the call. Neither may free it under the other; the call's arena, which goes
- * with a cancelled call, is no place for it.
- */
-#include "base/mem.h"
+#include "services/exit_wait_priv.h"
 #include "services/tasks_priv.h"
 
-typedef struct Waiting {
-        int refs;
-        TaskWaiter waiter;
-        Runtime *runtime;
-        Call *call;
-        char *ns, *id, *exec_id;
-} Waiting;
-
-static void waiting_unref(Waiting *w, int n)
+static int missing(const char *id, Err *err)
 {
-        if (__atomic_sub_fetch(&w->refs, n, __ATOMIC_ACQ_REL) > 0)
-                return;
-        call_unref(w->call);
-        free(w->ns);
-        free(w->id);
-        free(w->exec_id);
-        free(w);
+        return err_set(err, NOT_FOUND, "task %s not found", id);
 }
 
-static void wait_end(Waiting *w, int r, const TaskExit *exit, const Err *err)
+static int exited(Call *c, const char *ns, const char *id, const TaskExit *exit)
 {
-        Call *c = w->call;
+        Tasks__WaitResponse *rsp = call_response(c);
 
-        if (!call_claim(c)) {
-                waiting_unref(w, 1); /* the other one is the cancellation's */
-                return;
-        }
-        if (r < 0) {
-                task_error(c->err, err);
-        } else {
-                Tasks__WaitResponse *rsp = call_response(c);
-
-                rsp->exit_status = exit->status;
-                rsp->exited_at = tasks_time(c->arena, exit->sec, exit->nsec);
-        }
-        call_complete(c, r);
-        waiting_unref(w, 2);
+        rsp->exit_status = exit->status;
+        rsp->exited_at = tasks_time(c->arena, exit->sec, exit->nsec);
+        return 0;
 }
 
-static void waited(void *ctx, int r, const TaskExit *exit, const Err *err)
+static void failed(Call *c, const char *id, const Err *err)
 {
-        wait_end(ctx, r, exit, err);
+        task_error(c->err, err);
 }
 
-static void wait_cancelled(Call *c)
-{
-        Waiting *w = c->state;
-
-        waiting_unref(w, task_wait_cancel(w->runtime, &w->waiter) ? 2 : 1);
-}
-
-static void wait_begin(void *arg)
-{
-        Waiting *w = arg;
-        Task *t CLEANUP(task_unrefp) = runtime_find(w->runtime, w->ns, w->id);
-        Err err = {};
-
-        if (!t) {
-                wait_end(w, err_set(&err, NOT_FOUND, "task %s not found", w->id), NULL, &err);
-                return;
-        }
-        if (task_defer(t, wait_begin, w))
-                return;
-        if (!task_wait(t, w->exec_id, &w->waiter, waited, w))
-                waiting_unref(w, 1);
-}
+static const ExitWaitKind of_task = {
+        .find = runtime_find, .missing = missing, .exited = exited, .failed = failed};
 
 int tasks_wait(Call *c, const Tasks__WaitRequest *req, void *rsp)
 {
         const TasksService *s = c->ctx;
         Task *t CLEANUP(task_unrefp) = NULL;
         const char *ns;
-        Waiting *w;
         int r;
 
         r = call_namespace(c, &ns);
@@ -91,16 +37,5 @@ int tasks_wait(Call *c, const Tasks__WaitRequest *req, void *rsp)
         t = runtime_find(s->runtime, ns, req->container_id);
         if (!t)
                 return tasks_not_found(c, ns, req->container_id);
-
-        w = mem_new(Waiting);
-        w->refs = 2;
-        w->runtime = s->runtime;
-        w->call = call_ref(c);
-        w->ns = mem_strdup(ns);
-        w->id = mem_strdup(req->container_id);
-        w->exec_id = mem_strdup(req->exec_id);
-        c->state = w;
-        call_on_cancel(c, wait_cancelled);
-        wait_begin(w);
-        return RPC_PENDING;
+        return exit_wait(c, s->runtime, &of_task, ns, req->container_id, req->exec_id);
 }
