@@ -351,8 +351,9 @@ int mounts_activate(MountManager *m, const MountsActivate *what, Arena *a,
         if (ours < 0)
                 return err_set(err, UNIMPLEMENTED, "not implemented");
         r = check(what, (size_t)ours, err);
-        if (r == 0)
-                r = claim_new(m, what, &x, err);
+        if (r < 0)
+                return r;
+        r = claim_new(m, what, &x, err);
         if (r < 0)
                 return r;
         record = new_record(a, what, x->id);
