@@ -86,6 +86,7 @@ SERVICES = {
     "images": "containerd/services/images/v1/images",
     "introspection": "containerd/services/introspection/v1/introspection",
     "leases": "containerd/services/leases/v1/leases",
+    "mounts": "containerd/services/mounts/v1/mounts",
     "namespaces": "containerd/services/namespaces/v1/namespaces",
     "sandboxes": "containerd/services/sandbox/v1/sandbox Store",
     "sandbox_controllers": "containerd/services/sandbox/v1/sandbox Controller",

@@ -528,6 +528,10 @@ const PluginRegistration plugin_table[] = {
          REQUIRES(PLUGIN_CONTENT, PLUGIN_EVENT, PLUGIN_INTERNAL, PLUGIN_SNAPSHOTTER),
          &metadata_schema, metadata_init, metadata_close},
         {PLUGIN_GC, "scheduler", REQUIRES(PLUGIN_METADATA), &gc_schema, gc_init, gc_close},
+        {PLUGIN_MOUNT_HANDLER, "erofs", NULL, NULL, mount_handler_erofs_init, NULL},
+        {PLUGIN_MOUNT_HANDLER, "loop", NULL, NULL, mount_handler_loop_init, NULL},
+        {PLUGIN_MOUNT_MANAGER, "bolt", REQUIRES(PLUGIN_METADATA, PLUGIN_MOUNT_HANDLER),
+         &mount_manager_schema, mount_manager_init, mount_manager_close},
         {PLUGIN_DIFFER, "walking", REQUIRES(PLUGIN_METADATA), NULL, walking_init, free},
         {PLUGIN_SHIM, "manager", NULL, &shim_schema, shim_init, NULL},
         {PLUGIN_RUNTIME, "task", REQUIRES(PLUGIN_EVENT, PLUGIN_METADATA, PLUGIN_SHIM), NULL,
@@ -549,6 +553,7 @@ const PluginRegistration plugin_table[] = {
         {PLUGIN_GRPC, "content", REQUIRES(PLUGIN_METADATA), NULL, content_service_init, NULL},
         {PLUGIN_GRPC, "snapshots", REQUIRES(PLUGIN_METADATA), NULL, snapshots_init, NULL},
         {PLUGIN_GRPC, "diff", REQUIRES(PLUGIN_METADATA), NULL, diff_init, NULL},
+        {PLUGIN_GRPC, "mounts", REQUIRES(PLUGIN_MOUNT_MANAGER), NULL, mounts_init, NULL},
         {PLUGIN_GRPC, "tasks", REQUIRES(PLUGIN_METADATA, PLUGIN_RUNTIME), NULL, tasks_init, free},
 };
 const size_t n_plugin_table = ARRAY_LEN(plugin_table);
