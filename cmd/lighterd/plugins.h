@@ -38,12 +38,3 @@ int mount_handler_loop_init(PluginContext *pc, void **ret, Err *err);
 int mount_manager_init(PluginContext *pc, void **ret, Err *err);
 void mount_manager_close(void *instance);
 int mounts_init(PluginContext *pc, void **ret, Err *err);
-
-/* cmd/lighterd/mounts_plugin.c: the instances are a MountHandler and a MountManager
- * (mounts/manager.h) */
-extern const ConfigSchema mount_manager_schema;
-int mount_handler_erofs_init(PluginContext *pc, void **ret, Err *err);
-int mount_handler_loop_init(PluginContext *pc, void **ret, Err *err);
-int mount_manager_init(PluginContext *pc, void **ret, Err *err);
-void mount_manager_close(void *instance);
-int mounts_init(PluginContext *pc, void **ret, Err *err);
