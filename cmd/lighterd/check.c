@@ -43,37 +43,53 @@ static void print_json(const CheckResult *res)
         puts(text);
 }
 
+typedef struct Checking {
+        CheckOptions o;
+        int json;
+} Checking;
+
+static int look(void *ctx)
+{
+        const Checking *c = ctx;
+        Arena a CLEANUP(arena_done) = {};
+        CheckResult res;
+        Err err = {};
+
+        if (check_run(&c->o, &a, &res, &err) < 0) {
+                fprintf(stderr, "lighterd: check: %s\n", err.msg);
+                return 1;
+        }
+        if (c->json)
+                print_json(&res);
+        else
+                print_text(&res);
+        return res.n_errors > 0;
+}
+
 int check_command(Config *c, char **args, int *ret_status, Err *err)
 {
         Arena a CLEANUP(arena_done) = {};
-        CheckOptions o = {};
-        CheckResult res;
-        int json = 0;
+        Checking checking = {};
         Places p;
         int r;
 
         for (; *args; args++) {
                 if (upkeep_flag(&args, "json", NULL))
-                        json = 1;
+                        checking.json = 1;
                 else if (upkeep_flag(&args, "digests", NULL))
-                        o.digests = 1;
+                        checking.o.digests = 1;
                 else
                         return upkeep_bad_arg("check", *args, err);
         }
         r = places_find(c, &a, &p, err);
         if (r < 0)
                 return r;
-        o.db_dir = p.db;
-        o.content_root = p.content;
-        o.snapshotters = p.snapshotters;
-        o.n_snapshotters = p.n_snapshotters;
-        r = check_run(&o, &a, &res, err);
-        if (r < 0)
-                return r;
-        if (json)
-                print_json(&res);
-        else
-                print_text(&res);
-        *ret_status = res.n_errors > 0;
-        return 0;
+        checking.o.db_dir = p.db;
+        checking.o.content_root = p.content;
+        checking.o.snapshotters = p.snapshotters;
+        checking.o.n_snapshotters = p.n_snapshotters;
+        r = upkeep_in_child(look, &checking, ret_status, err);
+        if (r == 0 && *ret_status > 1)
+                r = err_set(err, DATA_LOSS, "check: " UPKEEP_KILLED);
+        return r;
 }

@@ -39,6 +39,9 @@ static const struct {
         {{"publish", NULL}, COMMAND_PUBLISH, "--namespace NS --topic T: send the event on stdin"},
         {{"backup", NULL}, COMMAND_BACKUP, "DIR|FILE: copy the database, also of a running daemon"},
         {{"check", NULL}, COMMAND_CHECK, "[--digests] [--json]: look for what does not fit"},
+        {{"repair", NULL},
+         COMMAND_REPAIR,
+         "[--dry-run] [--namespace NS] [--anew]: a new database from what is left"},
         {{"help", NULL}, COMMAND_HELP, "print this"},
 };
 

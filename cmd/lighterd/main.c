@@ -341,8 +341,10 @@ static int run_upkeep(const Flags *flags, int *ret_status, Err *err)
                 return r;
         if (flags->command == COMMAND_BACKUP)
                 r = backup_command(c, flags->args, ret_status, err);
-        else
+        else if (flags->command == COMMAND_CHECK)
                 r = check_command(c, flags->args, ret_status, err);
+        else
+                r = repair_command(c, flags->args, ret_status, err);
         config_free(c);
         return r;
 }

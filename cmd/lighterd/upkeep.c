@@ -3,6 +3,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "base/mem.h"
 #include "daemon.h"
@@ -85,6 +88,30 @@ int upkeep_flag(char ***args, const char *name, const char **ret_value)
 int upkeep_bad_arg(const char *command, const char *arg, Err *err)
 {
         return err_set(err, INVALID_ARGUMENT, "%s: unexpected argument \"%s\"", command, arg);
+}
+
+int upkeep_in_child(int (*fn)(void *ctx), void *ctx, int *ret_status, Err *err)
+{
+        pid_t pid;
+        int status;
+
+        fflush(NULL);
+        pid = fork(); /* there are no threads: no daemon is running here */
+        if (pid < 0)
+                return err_sys(err, errno, "fork");
+        if (pid == 0) {
+                signal(SIGSEGV, SIG_DFL);
+                signal(SIGBUS, SIG_DFL);
+                signal(SIGABRT, SIG_DFL);
+                status = fn(ctx);
+                fflush(NULL);
+                _exit(status);
+        }
+        while (waitpid(pid, &status, 0) < 0)
+                if (errno != EINTR)
+                        return err_sys(err, errno, "wait");
+        *ret_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+        return 0;
 }
 
 static int has_entries(const char *path)

@@ -26,6 +26,10 @@ int places_find(Config *c, Arena *a, Places *ret, Err *err);
 int upkeep_flag(char ***args, const char *name, const char **ret_value);
 /* INVALID_ARGUMENT, for what is none of the above. */
 int upkeep_bad_arg(const char *command, const char *arg, Err *err);
+/* Runs fn in a child process, because LMDB trusts its file and a broken one may kill whoever reads
+ * it. *ret_status: what fn has returned, as exit(3) has it; 128 or more when the child died. */
+int upkeep_in_child(int (*fn)(void *ctx), void *ctx, int *ret_status, Err *err);
+#define UPKEEP_KILLED "the database cannot be read: it kills its reader"
 /* FAILED_PRECONDITION where blobs or snapshots lie and the database that names them does not: a new
  * one would make all of it rubbish, which the daemon then clears away. */
 int upkeep_refuse_lost(Config *c, Err *err);

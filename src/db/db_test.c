@@ -121,6 +121,21 @@ TEST(garbage_is_refused)
         CHECK_INT(db_env_open(dir, NULL, &env, &err), -DATA_LOSS);
 }
 
+TEST(a_file_cut_short_is_refused)
+{
+        DbEnv *env CLEANUP(db_env_closep) = NULL;
+        const char *dir = test_tmpdir();
+        char *path CLEANUP(cleanup_free) = mem_printf("%s/data.mdb", dir);
+        Err err = {};
+
+        CHECK_INT(db_env_open(dir, NULL, &env, &err), 0);
+        CHECK_INT(put(env, "a", "one", &err), 0);
+        env = db_env_close(env);
+        CHECK_INT(truncate(path, 9000), 0);
+        CHECK_INT(db_env_open(dir, NULL, &env, &err), -DATA_LOSS);
+        CHECK(strstr(err.msg, "is cut short: 9000 bytes of") != NULL);
+}
+
 TEST(errors_stick)
 {
         DbEnv *env CLEANUP(db_env_closep) = NULL;

@@ -209,6 +209,23 @@ int env_is_full(DbEnv *env)
                st.f_bavail * st.f_frsize < MAX(env->reserve, (size_t)2 * GROUP_BYTES);
 }
 
+/* Reading beyond the end of a file that is too short kills the reader. Pages at the end that were
+ * taken and given back in one transaction were never written, but env_write_ahead() sees to it that
+ * the file has them. */
+static int check_length(DbEnv *env, Err *err)
+{
+        size_t used = env_used(env);
+        struct stat st;
+
+        if (fstat(env->fd, &st) < 0)
+                return err_sys(err, errno, "stat %s/data.mdb", env->dir);
+        if ((size_t)st.st_size < used)
+                return err_set(err, DATA_LOSS,
+                               "database %s/data.mdb is cut short: %zu bytes of %zu", env->dir,
+                               (size_t)st.st_size, used);
+        return 0;
+}
+
 DEFINE_CLEANUP(DbEnv *, db_env_close)
 
 int db_env_open(const char *dir, const DbOptions *opts, DbEnv **ret, Err *err)
@@ -248,7 +265,9 @@ int db_env_open(const char *dir, const DbOptions *opts, DbEnv **ret, Err *err)
                 r = opts->any_schema ? 0 : schema_current(env, err);
         } else {
                 env->full = env_reserve_take(env) < 0;
-                r = schema_bring(env, err);
+                r = check_length(env, err);
+                if (r == 0)
+                        r = schema_bring(env, err);
         }
         if (r < 0)
                 return r;
@@ -262,6 +281,8 @@ DbEnv *db_env_close(DbEnv *env)
                 return NULL;
         assert(!env->busy && env->n_readers == 0);
         drop_cache(env);
+        if (env->mdb && !env->read_only)
+                env_write_ahead(env);
         if (env->mdb)
                 mdb_env_close(env->mdb);
         pthread_cond_destroy(&env->gate);
