@@ -431,3 +431,25 @@ def test_a_newer_database_is_refused(daemon):
     p = command(daemon, "repair", check=False)
     assert p.returncode == 1 and "schema 99" in p.stderr and "--anew" in p.stderr
     assert data.read_bytes()[:len(before)] == before
+
+
+# ---------------------------------------------------------------------------------------------------------- figures
+def report(d):
+    """What the log says after SIGUSR1."""
+    before = d.log().count("report of the database")
+    os.kill(d.pid, signal.SIGUSR1)
+    eventually("the report", lambda: d.log().count("report of the database") > before)
+    line = [l for l in d.log().splitlines() if "report of the database" in l][-1]
+    return {k: int(v) for k, v in (w.split("=") for w in line.split() if w.partition("=")[2].isdigit())}
+
+
+def test_commits_and_flushes_are_reported(daemon):
+    """Each create is one commit; many of them together share a flush."""
+    first = report(daemon)
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        clients = [daemon.client() for _ in range(16)]
+        list(pool.map(lambda n: [make_lease(clients[n], f"l{n}.{i}") for i in range(20)], range(16)))
+    last = report(daemon)
+    commits, flushes = (last[k] - first[k] for k in ("commits", "flushes"))
+    assert 320 <= commits < 420 and 0 < flushes <= commits
+    assert last["failed"] == last["reopens"] == 0 and 0 < last["used_bytes"] < last["map_bytes"]

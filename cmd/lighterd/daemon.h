@@ -5,6 +5,7 @@
 
 #include "base/loop.h"
 #include "base/pool.h"
+#include "db/db.h"
 #include "plugin/plugin.h"
 #include "rpc/service.h"
 #include "services/introspection.h"
@@ -23,5 +24,7 @@ typedef struct Daemon {
 extern const PluginRegistration plugin_table[];
 extern const size_t n_plugin_table;
 
+/* The database, or NULL when it could not be opened. */
+DbEnv *plugins_db(const Daemon *d);
 /* Lets go of what outlives the daemon, before the pool ends; on the loop's thread. */
 void plugins_stop(const Daemon *d);

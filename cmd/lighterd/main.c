@@ -124,6 +124,7 @@ static int start_plugins(Daemon *d, Err *err)
 }
 
 typedef struct Servers {
+        const Daemon *daemon;
         Loop *loop;
         int stopping;
         GrpcServer *grpc;
@@ -188,10 +189,19 @@ static void on_report_signal(void *ctx, int signo)
 {
         const Servers *servers = ctx;
         struct mallinfo2 mem = mallinfo2();
+        DbEnv *db = plugins_db(servers->daemon);
+        DbStats stats;
 
         log_info("report", "grpc_connections", log_num(grpc_server_connections(servers->grpc)),
                  "ttrpc_connections", log_num((int64_t)ttrpc_server_connections(servers->ttrpc)),
                  "heap_bytes", log_num((int64_t)mem.uordblks));
+        if (!db)
+                return;
+        db_env_stats(db, &stats);
+        log_info("report of the database", "commits", log_num((int64_t)stats.commits), "flushes",
+                 log_num((int64_t)stats.flushes), "failed", log_num((int64_t)stats.failed),
+                 "reopens", log_num((int64_t)stats.reopens), "used_bytes",
+                 log_num((int64_t)stats.used), "map_bytes", log_num((int64_t)stats.map_size));
 }
 
 typedef struct Signals {
@@ -244,7 +254,7 @@ static void stop(Daemon *d, Servers *servers, Signals *signals)
 static int serve(Daemon *d, Err *err)
 {
         uint64_t started = time_mono_ns();
-        Servers servers = {.loop = d->loop};
+        Servers servers = {.daemon = d, .loop = d->loop};
         Signals signals = {};
         int r;
 

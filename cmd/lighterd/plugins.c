@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/path.h"
 #include "daemon.h"
@@ -87,12 +88,17 @@ static void exchange_close(void *instance)
  * them. */
 static int db_init(PluginContext *pc, void **ret, Err *err)
 {
+        DbStats stats;
         DbEnv *env;
         int r;
 
         r = db_env_open(pc->root, NULL, &env, err);
         if (r < 0)
                 return r;
+        db_env_stats(env, &stats);
+        if (stats.migrated_from)
+                log_info("the database has been migrated", "from", log_num(stats.migrated_from),
+                         "to", log_num(DB_SCHEMA_VERSION));
         *ret = env;
         return 0;
 }
@@ -349,6 +355,7 @@ static int runtime_init(PluginContext *pc, void **ret, Err *err)
         };
         Platform platform = platform_host();
         const ShimConfig *shim;
+        void *mounts;
         Exchange *exchange;
         Runtime *rt;
         Stores *stores;
@@ -359,8 +366,11 @@ static int runtime_init(PluginContext *pc, void **ret, Err *err)
                 r = plugin_get(pc, PLUGIN_METADATA, (void **)&stores, err);
         if (r == 0)
                 r = plugin_get(pc, PLUGIN_SHIM, (void **)&shim, err);
+        if (r == 0)
+                r = plugin_get(pc, PLUGIN_MOUNT_MANAGER, &mounts, err);
         if (r < 0)
                 return r;
+        options.mounts = mounts_of_tasks(mounts);
         options.env = shim->env.v;
         options.socket_dir = str_empty(shim->socket_dir) ? NULL : shim->socket_dir;
         options.records_ctx = stores->metadata;
@@ -381,6 +391,17 @@ static int runtime_init(PluginContext *pc, void **ret, Err *err)
 static void runtime_close(void *instance)
 {
         runtime_free(instance);
+}
+
+DbEnv *plugins_db(const Daemon *d)
+{
+        for (size_t i = 0; d->plugins && i < plugin_set_count(d->plugins); i++) {
+                PluginInfo info = plugin_set_at(d->plugins, i);
+
+                if (str_eq(info.type, PLUGIN_INTERNAL) && str_eq(info.id, "db"))
+                        return info.instance;
+        }
+        return NULL;
 }
 
 void plugins_stop(const Daemon *d)

@@ -3,7 +3,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "base/test.h"
-#include "db/db.h"
+#include "db/db_priv.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -212,4 +212,64 @@ TEST(readers_while_the_map_grows)
         CHECK_INT(count_records(env), 100);
         db_env_stats(env, &st);
         CHECK(st.map_size >= 2 * 1024 * 1024);
+}
+
+enum { COMPANY = 16 };
+
+static size_t waiting(DbEnv *env)
+{
+        size_t n = 0;
+
+        LOCKED(&env->lock);
+        LIST_FOREACH (w, &env->queue, Waiter, node)
+                n++;
+        return n;
+}
+
+static void *write_once(void *ctx)
+{
+        DbTxn txn CLEANUP(db_end) = {};
+        Writer *w = ctx;
+        char name[16];
+        DbKey k;
+        Err err;
+
+        snprintf(name, sizeof(name), "%d", w->id);
+        if (db_begin_rw(w->env, &txn, &err) < 0)
+                return NULL;
+        db_put(&txn, db_key_name(db_key(&k, DB_IMAGES, 1), name), "x", 1);
+        w->acknowledged = db_commit(&txn) == 0;
+        return NULL;
+}
+
+/* While the first writer has the turn, all others queue: they are one group and one flush. */
+TEST(writers_share_a_flush)
+{
+        DbEnv *env CLEANUP(db_env_closep) = NULL;
+        DbTxn txn CLEANUP(db_end) = {};
+        Writer writers[COMPANY] = {};
+        pthread_t threads[COMPANY];
+        DbStats before, after;
+        Err err = {};
+        DbKey k;
+
+        CHECK_INT(db_env_open(test_tmpdir(), NULL, &env, &err), 0);
+        db_env_stats(env, &before);
+        CHECK_INT(db_begin_rw(env, &txn, &err), 0);
+        db_put(&txn, counter_key(&k), "x", 1);
+        for (int i = 0; i < COMPANY; i++) {
+                writers[i] = (Writer){.env = env, .id = i};
+                CHECK_INT(pthread_create(&threads[i], NULL, write_once, &writers[i]), 0);
+        }
+        while (waiting(env) < COMPANY)
+                usleep(1000);
+        CHECK_INT(db_commit(&txn), 0);
+        for (int i = 0; i < COMPANY; i++) {
+                pthread_join(threads[i], NULL);
+                CHECK_INT(writers[i].acknowledged, 1);
+        }
+        db_env_stats(env, &after);
+        CHECK_INT(after.commits - before.commits, COMPANY + 1);
+        CHECK_INT(after.flushes - before.flushes, 1);
+        CHECK(after.used > 0 && after.map_size >= after.used && after.failed == 0);
 }
