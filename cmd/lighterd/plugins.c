@@ -355,7 +355,6 @@ static int runtime_init(PluginContext *pc, void **ret, Err *err)
         };
         Platform platform = platform_host();
         const ShimConfig *shim;
-        void *mounts;
         Exchange *exchange;
         Runtime *rt;
         Stores *stores;
@@ -366,11 +365,8 @@ static int runtime_init(PluginContext *pc, void **ret, Err *err)
                 r = plugin_get(pc, PLUGIN_METADATA, (void **)&stores, err);
         if (r == 0)
                 r = plugin_get(pc, PLUGIN_SHIM, (void **)&shim, err);
-        if (r == 0)
-                r = plugin_get(pc, PLUGIN_MOUNT_MANAGER, &mounts, err);
         if (r < 0)
                 return r;
-        options.mounts = mounts_of_tasks(mounts);
         options.env = shim->env.v;
         options.socket_dir = str_empty(shim->socket_dir) ? NULL : shim->socket_dir;
         options.records_ctx = stores->metadata;
