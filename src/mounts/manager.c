@@ -344,7 +344,7 @@ int mounts_activate(MountManager *m, const MountsActivate *what, Arena *a,
         ssize_t ours = plan(m, what);
         Mount *mounts = arena_array(a, Mount, what->mounts.n + 1); /* and perhaps a bind */
         Store__Activation *record;
-        Activation *x;
+        Activation *x = NULL;
         Err ignored;
         int r;
 
