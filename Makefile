@@ -84,7 +84,7 @@ lint: all
 	clang-tidy --quiet -p $(BUILD) $(filter-out %_test.c,$(filter src/%.c cmd/%.c,$(SOURCES)))
 
 install: all
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/lighterd $(BUILD)/lighter
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/lighterd $(BUILD)/lighter $(BUILD)/lighter-stress
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/lighter $(BUILD)/containerd-shim-lighter-v2 $(BUILD)/lighter-unpack
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system dist/lighterd.service
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man1 bash-completion/completions zsh/vendor-completions \
