@@ -84,10 +84,35 @@ static void exchange_close(void *instance)
         exchange_free(instance);
 }
 
+/* Calls that only change records share what a change costs. */
+static void *batch_begin(void *ctx, Err *err)
+{
+        DbBatch *b = mem_new(DbBatch);
+
+        db_batch_begin(ctx, b, err);
+        return b;
+}
+
+static int batch_full(const void *batch)
+{
+        return db_batch_full(batch);
+}
+
+static int batch_commit(void *batch)
+{
+        int r = db_batch_commit(batch);
+
+        free(batch);
+        return r;
+}
+
+static const RpcBatchOps db_batch_ops = {batch_begin, batch_full, batch_commit};
+
 /* The database comes before the snapshotters, which keep their records in it; metadata comes after
  * them. */
 static int db_init(PluginContext *pc, void **ret, Err *err)
 {
+        const Daemon *d = pc->host;
         DbStats stats;
         DbEnv *env;
         int r;
@@ -99,6 +124,7 @@ static int db_init(PluginContext *pc, void **ret, Err *err)
         if (stats.migrated_from)
                 log_info("the database has been migrated", "from", log_num(stats.migrated_from),
                          "to", log_num(DB_SCHEMA_VERSION));
+        rpc_registry_set_batch(d->grpc, &db_batch_ops, env);
         *ret = env;
         return 0;
 }

@@ -109,6 +109,9 @@ typedef struct DbHook {
         struct DbHook *next;
 } DbHook;
 
+typedef struct DbBatch DbBatch;
+typedef struct DbUndo DbUndo;
+
 typedef struct DbTxn { /* zero-initialise; private but for failed */
         DbEnv *env;
         struct MDB_txn *txn;
@@ -116,7 +119,10 @@ typedef struct DbTxn { /* zero-initialise; private but for failed */
         int failed; /* 0, or the -code that sticks */
         int write, leader;
         DbHook *hooks, **hooks_tail;
-        size_t bytes; /* handed to db_put so far */
+        size_t bytes;   /* handed to db_put so far */
+        DbBatch *batch; /* it is a member of */
+        DbUndo *undo;   /* of a member: how to take back what it has changed */
+        int carries;    /* of a batch: so many members */
 } DbTxn;
 
 /* Never waits for writers. Sees every commit that returned before. */
@@ -138,8 +144,26 @@ int db_fail_at(DbTxn *txn, int code, const char *file, int line, const char *fmt
 /* fn(ctx) runs once the transaction is durable, before db_commit returns, in the order of all
  * commits; on whichever writer's thread, so it takes no lock of rank below LOCK_EVENTS and begins
  * no transaction. It does not run if the commit fails. The hook and what it points to are the
- * caller's and live until db_commit has returned. */
+ * caller's and live until db_commit has returned; in a batch, until that has been committed. */
 void db_on_commit(DbTxn *txn, DbHook *hook, void (*fn)(void *ctx), void *ctx);
+
+/*
+ * Between the two, write transactions of this thread are the batch's members: db_commit() returns
+ * at once, and whether they are durable is what db_batch_commit() says of all of them. Members see
+ * what those before them have changed; one that is aborted leaves nothing. Other writers wait
+ * meanwhile, so members wait for nothing. The batch is the caller's memory, not initialised; err
+ * lives as long.
+ */
+void db_batch_begin(DbEnv *env, DbBatch *b, Err *err);
+int db_batch_full(const DbBatch *b); /* it should be committed now */
+int db_batch_commit(DbBatch *b);     /* 0, or why none of the committed members has happened */
+
+struct DbBatch { /* private */
+        DbEnv *env;
+        Err *err;
+        DbTxn txn; /* in which all of them work */
+        int open, n, broken;
+};
 
 /* ---- records ---- */
 

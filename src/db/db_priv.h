@@ -11,6 +11,7 @@ enum {
         READ_CACHE = 16,                /* read transactions kept for the next reader */
         GROUP_MEMBERS = 64,             /* a group is written when it has so many ... */
         GROUP_BYTES = 16 * 1024 * 1024, /* ... or so much, though more are waiting */
+        BATCH_MEMBERS = 64,
 };
 
 /* Somebody who sleeps until it is its turn, or until its group is written. Lives on that thread's
@@ -57,9 +58,19 @@ int db_rc(Err *err, int rc, const char *what);
 int group_begin(DbTxn *txn, int frees);
 int group_commit(DbTxn *txn);
 void group_abort(DbTxn *txn);
+/* With the turn: RESOURCE_EXHAUSTED while the disk is full, for who does not free. */
+int group_check_space(DbEnv *env, int frees, Err *err);
 /* Takes the turn as a writer would, reopens an environment that LMDB has given up, passes the turn
  * on. */
 int group_recover(DbEnv *env, Err *err);
+
+/* batch.c: what the functions of a transaction do when it is a member */
+DbBatch *batch_of(const DbEnv *env); /* the one that this thread has begun, or NULL */
+int batch_begin(DbTxn *txn, DbBatch *b, int frees);
+int batch_put(DbTxn *txn, MDB_val *key, MDB_val *value, unsigned flags); /* as LMDB's */
+int batch_del(DbTxn *txn, MDB_val *key);
+void batch_abort(DbTxn *txn);
+int batch_join(DbTxn *txn);
 
 /* env.c; the caller has the turn and no group is open */
 int env_reopen(DbEnv *env, Err *err);

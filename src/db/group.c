@@ -105,19 +105,23 @@ static int leader_begin(DbTxn *txn)
         return rc == 0 ? 0 : db_rc(txn->err, rc, "begin");
 }
 
+int group_check_space(DbEnv *env, int frees, Err *err)
+{
+        if (!env->full || frees)
+                return 0;
+        env->full = env_reserve_take(env) < 0;
+        return env->full ? err_set(err, RESOURCE_EXHAUSTED,
+                                   "no space left on the disk of %s: resource exhausted", env->dir)
+                         : 0;
+}
+
 int group_begin(DbTxn *txn, int frees)
 {
         DbEnv *env = txn->env;
-        int rc, r = 0;
+        int rc, r;
 
         turn_take(env);
-        if (env->full && !frees) {
-                env->full = env_reserve_take(env) < 0;
-                if (env->full)
-                        r = err_set(txn->err, RESOURCE_EXHAUSTED,
-                                    "no space left on the disk of %s: resource exhausted",
-                                    env->dir);
-        }
+        r = group_check_space(env, frees, txn->err);
         if (r == 0 && fault_hit())
                 r = db_rc(txn->err, EIO, "begin");
         if (r == 0 && !env->outer) {
@@ -143,7 +147,7 @@ void group_abort(DbTxn *txn)
 
 static void join_locked(DbEnv *env, DbTxn *txn)
 {
-        env->n_members++;
+        env->n_members += MAX(txn->carries, 1);
         env->group_bytes += txn->bytes;
         if (txn->hooks) {
                 *env->hooks_tail = txn->hooks;

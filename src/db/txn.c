@@ -93,10 +93,13 @@ int db_begin_ro(DbEnv *env, DbTxn *txn, Err *err)
 
 static int begin_write(DbEnv *env, DbTxn *txn, int frees, Err *err)
 {
+        DbBatch *batch;
+
         assert(!in_txn);
         *txn = (DbTxn){.env = env, .err = err, .write = 1};
         txn->hooks_tail = &txn->hooks;
-        txn->failed = group_begin(txn, frees);
+        batch = batch_of(env);
+        txn->failed = batch ? batch_begin(txn, batch, frees) : group_begin(txn, frees);
         in_txn = txn->failed == 0;
         return txn->failed;
 }
@@ -115,7 +118,9 @@ void db_end(DbTxn *txn)
 {
         if (!txn->txn)
                 return;
-        if (txn->write)
+        if (txn->batch)
+                batch_abort(txn);
+        else if (txn->write)
                 group_abort(txn);
         else
                 end_ro(txn->env, TAKE(txn->txn));
@@ -133,7 +138,7 @@ int db_commit(DbTxn *txn)
                 return r;
         }
         in_txn = 0;
-        return txn->failed = group_commit(txn);
+        return txn->failed = txn->batch ? batch_join(txn) : group_commit(txn);
 }
 
 int db_fail_at(DbTxn *txn, int code, const char *file, int line, const char *fmt, ...)
@@ -190,12 +195,18 @@ int db_get(DbTxn *txn, const DbKey *key, DbVal *ret)
 static int put(DbTxn *txn, const DbKey *key, const void *data, size_t n, unsigned flags)
 {
         MDB_val k = key_val(key), v = {.mv_size = n, .mv_data = (void *)(uintptr_t)data};
+        int rc;
 
         if (txn->failed)
                 return 0;
         txn->bytes += n + key->n;
-        return check(txn, fault_hit() ? EIO : mdb_put(txn->txn, txn->env->dbi, &k, &v, flags),
-                     "put");
+        if (fault_hit())
+                rc = EIO;
+        else if (txn->batch)
+                rc = batch_put(txn, &k, &v, flags);
+        else
+                rc = mdb_put(txn->txn, txn->env->dbi, &k, &v, flags);
+        return check(txn, rc, "put");
 }
 
 void db_put(DbTxn *txn, const DbKey *key, const void *data, size_t n)
@@ -211,10 +222,17 @@ int db_put_new(DbTxn *txn, const DbKey *key, const void *data, size_t n)
 int db_del(DbTxn *txn, const DbKey *key)
 {
         MDB_val k = key_val(key);
+        int rc;
 
         if (txn->failed)
                 return 0;
-        return check(txn, fault_hit() ? EIO : mdb_del(txn->txn, txn->env->dbi, &k, NULL), "delete");
+        if (fault_hit())
+                rc = EIO;
+        else if (txn->batch)
+                rc = batch_del(txn, &k);
+        else
+                rc = mdb_del(txn->txn, txn->env->dbi, &k, NULL);
+        return check(txn, rc, "delete");
 }
 
 static int has_prefix(const MDB_val *k, const DbKey *prefix)

@@ -368,7 +368,9 @@ static void conn_read(Conn *c)
                         return;
                 }
                 c->heard_ns = time_mono_ns();
+                rpc_registry_hold(server->registry);
                 used = nghttp2_session_mem_recv(c->session, server->inbuf, (size_t)n);
+                rpc_registry_release(server->registry);
                 if (used < 0)
                         session_failed(c, used);
                 if (n < INBUF_SIZE)

@@ -23,6 +23,15 @@ struct MetaEvent {
         size_t n;
 };
 
+/* What follows a commit. In the arena: the transaction of a batch's member ends before it is
+ * durable. */
+typedef struct Aftermath {
+        DbHook hook;
+        Metadata *meta;
+        MetaEvent *events;
+        int dirty, quiet;
+} Aftermath;
+
 typedef struct Sync {
         MetaSyncFn fn;
         void *ctx;
@@ -110,26 +119,31 @@ void meta_event(MetaTxn *txn, const char *ns, const char *topic, const void *mes
 
 /* The change has happened: an event that nobody will take (a namespace of an illegal name) is no
  * reason to fail. */
-static void publish_events(void *ctx)
+static void after_commit(void *ctx)
 {
-        MetaTxn *txn = ctx;
+        const Aftermath *a = ctx;
+        const MetaCollection *c = &a->meta->collection;
         Err err;
 
-        for (MetaEvent *e = txn->events; e; e = e->next)
-                exchange_publish(txn->meta->ex, e->ns, e->topic, e->type, e->bytes, e->n, &err);
+        for (MetaEvent *e = a->events; e; e = e->next)
+                exchange_publish(a->meta->ex, e->ns, e->topic, e->type, e->bytes, e->n, &err);
+        if (c->note && !a->quiet)
+                c->note(c->ctx, a->dirty);
 }
 
 int meta_commit(MetaTxn *txn)
 {
-        const MetaCollection *c = &txn->meta->collection;
-        int r;
+        Aftermath *a;
 
-        if (txn->events && txn->meta->ex && !meta_failed(txn))
-                db_on_commit(&txn->db, &txn->hook, publish_events, txn);
-        r = db_commit(&txn->db);
-        if (r == 0 && txn->db.write && c->note && !txn->quiet)
-                c->note(c->ctx, txn->dirty);
-        return r;
+        if (txn->db.write && !meta_failed(txn)) {
+                a = arena_new(txn->arena, Aftermath);
+                a->meta = txn->meta;
+                a->events = txn->meta->ex ? txn->events : NULL;
+                a->dirty = txn->dirty;
+                a->quiet = txn->quiet;
+                db_on_commit(&txn->db, &a->hook, after_commit, a);
+        }
+        return db_commit(&txn->db);
 }
 
 /* ---- the log of what is written ---- */

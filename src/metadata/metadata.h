@@ -44,7 +44,6 @@ typedef struct MetaTxn { /* zero-initialise */
         Arena *arena;
         Err *err;
         MetaEvent *events, **events_tail;
-        DbHook hook;
         char ns[80]; /* the namespace that was looked up last, and its number */
         uint32_t ns_number;
         int dirty; /* something was deleted that may have kept others: see meta_dirty() */

@@ -258,7 +258,8 @@ static int run_cancelled(CallImpl *c)
         return 1;
 }
 
-static void run_handler(CallImpl *c)
+/* The waiting message through the handler: RPC_PENDING, or the call's result, claimed. */
+static int run_handler(CallImpl *c)
 {
         ProtobufCMessage *req;
         void *bytes;
@@ -290,15 +291,13 @@ static void run_handler(CallImpl *c)
                 assert(c->call.method->kind == RPC_WAIT);
                 LOCKED(&c->lock);
                 c->pending = 1;
-                return;
+                return r;
         }
-        {
-                LOCKED(&c->lock);
-                assert(c->claim != CLAIM_HANDLER); /* it was stored and completed: RPC_PENDING */
-                if (c->claim == CLAIM_NONE)
-                        c->claim = CLAIM_HANDLER;
-        }
-        call_finish(c, r);
+        LOCKED(&c->lock);
+        assert(c->claim != CLAIM_HANDLER); /* it was stored and completed: RPC_PENDING */
+        if (c->claim == CLAIM_NONE)
+                c->claim = CLAIM_HANDLER;
+        return r;
 }
 
 static int waiting_locked(const CallImpl *c)
@@ -312,9 +311,20 @@ static int waiting_locked(const CallImpl *c)
         return c->eof && !c->ended && (c->cancelled || !load_full(c->load));
 }
 
-static void run_once(CallImpl *c)
+/* Whether the handler is to run now: once. */
+static int take_start(CallImpl *c)
 {
         int first;
+
+        LOCKED(&c->lock);
+        first = !c->ended && waiting_locked(c);
+        c->ended |= (uint8_t)first;
+        return first;
+}
+
+static void run_once(CallImpl *c)
+{
+        int r;
 
         if (c->call.method->kind == RPC_STREAM) {
                 steps_run(c);
@@ -322,13 +332,11 @@ static void run_once(CallImpl *c)
         }
         if (run_cancelled(c))
                 return;
-        {
-                LOCKED(&c->lock);
-                first = !c->ended && waiting_locked(c);
-                c->ended |= (uint8_t)first;
-        }
-        if (first)
-                run_handler(c);
+        if (!take_start(c))
+                return;
+        r = run_handler(c);
+        if (r != RPC_PENDING)
+                call_finish(c, r);
 }
 
 static void run_call(void *arg)
@@ -356,6 +364,23 @@ static void run_call(void *arg)
         call_unref(&c->call);
 }
 
+void call_run_member(CallImpl *c)
+{
+        c->batch_result = take_start(c) ? run_handler(c) : RPC_PENDING;
+}
+
+void call_finish_member(CallImpl *c)
+{
+        if (c->batch_result != RPC_PENDING)
+                call_finish(c, c->batch_result);
+        {
+                LOCKED(&c->lock);
+                c->running = 0;
+        }
+        call_kick(c); /* what would not start then may do so now */
+        call_unref(&c->call);
+}
+
 void call_kick(CallImpl *c)
 {
         {
@@ -365,7 +390,10 @@ void call_kick(CallImpl *c)
                 c->running = 1;
                 call_ref(&c->call);
         }
-        c->registry->run(c->registry->run_ctx, run_call, c);
+        if (c->call.method->kind == RPC_BATCH && c->registry->batcher)
+                batcher_add(c->registry->batcher, c->registry, c);
+        else
+                c->registry->run(c->registry->run_ctx, run_call, c);
 }
 
 int rpc_call_takes_message(Call *call)

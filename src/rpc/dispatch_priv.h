@@ -14,10 +14,13 @@
 #include "base/mem.h"
 #include "rpc/transport.h"
 
+typedef struct RpcBatcher RpcBatcher;
+
 struct RpcRegistry {
         Map services;
         RpcRunFn run;
         void *run_ctx;
+        RpcBatcher *batcher; /* may be NULL */
 };
 
 struct RpcLoad {  /* all atomic */
@@ -46,6 +49,8 @@ typedef struct CallImpl {
         const char *decode_what;
         void *data; /* the transport's */
         List link;  /* the transport's */
+        List batch_link;
+        int batch_result; /* until the batch is durable */
         void *rsp;
         RpcBuf *reply;                 /* instead of rsp */
         RpcBuf *queued, **queued_tail; /* by the running step */
@@ -99,6 +104,15 @@ void call_kick(CallImpl *c);
 void call_finish(CallImpl *c, int r);
 /* Unpacks the waiting message; 0 or -code. */
 int call_decode(CallImpl *c, Arena *a, void *bytes, size_t n, ProtobufCMessage **ret);
+
+/* A member of a batch: its handler, and later, with batch_result, its end and that of the job. */
+void call_run_member(CallImpl *c);
+void call_finish_member(CallImpl *c);
+
+/* batch.c */
+/* A job of the call as part of a batch, with its reference. */
+void batcher_add(RpcBatcher *b, const RpcRegistry *r, CallImpl *c);
+RpcBatcher *batcher_free(RpcBatcher *b); /* takes NULL, returns NULL */
 
 /* streams (steps.c) */
 int steps_waiting_locked(const CallImpl *c);

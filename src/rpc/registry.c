@@ -23,6 +23,7 @@ RpcRegistry *rpc_registry_free(RpcRegistry *r)
         MAP_FOREACH (slot, &r->services)
                 free(slot->value);
         map_done(&r->services);
+        batcher_free(r->batcher);
         free(r);
         return NULL;
 }

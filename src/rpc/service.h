@@ -19,7 +19,8 @@
 
 #include "rpc/call.h"
 
-typedef enum RpcKind { RPC_UNARY, RPC_WAIT, RPC_STREAM } RpcKind;
+/* RPC_BATCH: as unary, for handlers that do nothing but one transaction; see RpcBatchOps. */
+typedef enum RpcKind { RPC_UNARY, RPC_BATCH, RPC_WAIT, RPC_STREAM } RpcKind;
 enum { RPC_CLIENT_STREAMS = 1, RPC_SERVER_STREAMS = 2 };
 
 typedef int (*RpcHandler)(Call *c, const void *req, void *rsp);
@@ -28,7 +29,7 @@ struct RpcMethod {
         const char *name;
         RpcKind kind;
         const ProtobufCMessageDescriptor *req, *rsp;
-        RpcHandler handler;         /* unary, wait */
+        RpcHandler handler;         /* all but streams */
         const RpcStreamOps *stream; /* stream */
         unsigned streams;           /* RPC_CLIENT_STREAMS | RPC_SERVER_STREAMS */
 };
@@ -40,6 +41,7 @@ typedef struct RpcService {
 } RpcService;
 
 #define RPC_UNARY_METHOD(name_, fn, req_, rsp_) RPC_METHOD_(name_, RPC_UNARY, fn, req_, rsp_)
+#define RPC_BATCH_METHOD(name_, fn, req_, rsp_) RPC_METHOD_(name_, RPC_BATCH, fn, req_, rsp_)
 #define RPC_WAIT_METHOD(name_, fn, req_, rsp_)  RPC_METHOD_(name_, RPC_WAIT, fn, req_, rsp_)
 #define RPC_METHOD_(name_, kind_, fn, req_, rsp_)                                       \
         {                                                                               \
@@ -63,6 +65,21 @@ typedef void (*RpcRunFn)(void *run_ctx, void (*fn)(void *), void *arg);
 
 RpcRegistry *rpc_registry_new(RpcRunFn run, void *run_ctx);
 RpcRegistry *rpc_registry_free(RpcRegistry *r);
+
+/*
+ * What makes several handlers' changes durable at once. begin gives a batch of this thread; the
+ * handlers that run on it until commit, as long as it is not full, are its members: each returns as
+ * if its changes were durable, and is answered with its own result once commit has returned 0, with
+ * err when that fails. commit frees the batch.
+ */
+typedef struct RpcBatchOps {
+        void *(*begin)(void *ctx, Err *err);
+        int (*full)(const void *batch);
+        int (*commit)(void *batch);
+} RpcBatchOps;
+
+/* Before the first connection; without it RPC_BATCH is RPC_UNARY. */
+void rpc_registry_set_batch(RpcRegistry *r, const RpcBatchOps *ops, void *ctx);
 /* ctx becomes Call.ctx of every call of this service. The service's tables must outlive the
  * registry. */
 void rpc_registry_add(RpcRegistry *r, const RpcService *service, void *ctx);

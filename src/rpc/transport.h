@@ -79,6 +79,9 @@ typedef struct RpcBegin {
 /* UNIMPLEMENTED "unknown service S" or "unknown method M for service S". The caller owns the
  * reference. */
 int rpc_call_begin(RpcRegistry *r, const RpcBegin *b, Call **ret, Err *err);
+/* Between the two no batch of calls is begun: several are likely to come. */
+void rpc_registry_hold(const RpcRegistry *r);
+void rpc_registry_release(const RpcRegistry *r);
 /* Takes the heap memory (NULL for an empty message). Only when rpc_call_takes_message(). */
 void rpc_call_message(Call *c, void *bytes, size_t n);
 int rpc_call_takes_message(Call *c);

@@ -179,11 +179,11 @@ static const RpcMethod methods[] = {
                          containers__list_containers_response),
         RPC_STREAM_METHOD("ListStream", &list_stream_ops, containers__list_containers_request,
                           containers__list_container_message, RPC_SERVER_STREAMS),
-        RPC_UNARY_METHOD("Create", create, containers__create_container_request,
+        RPC_BATCH_METHOD("Create", create, containers__create_container_request,
                          containers__create_container_response),
-        RPC_UNARY_METHOD("Update", update, containers__update_container_request,
+        RPC_BATCH_METHOD("Update", update, containers__update_container_request,
                          containers__update_container_response),
-        RPC_UNARY_METHOD("Delete", delete, containers__delete_container_request,
+        RPC_BATCH_METHOD("Delete", delete, containers__delete_container_request,
                          google__protobuf__empty),
 };
 

@@ -113,9 +113,9 @@ static int delete (Call *c, const Images__DeleteImageRequest *req, Google__Proto
 static const RpcMethod methods[] = {
         RPC_UNARY_METHOD("Get", get, images__get_image_request, images__get_image_response),
         RPC_UNARY_METHOD("List", list, images__list_images_request, images__list_images_response),
-        RPC_UNARY_METHOD("Create", create, images__create_image_request,
+        RPC_BATCH_METHOD("Create", create, images__create_image_request,
                          images__create_image_response),
-        RPC_UNARY_METHOD("Update", update, images__update_image_request,
+        RPC_BATCH_METHOD("Update", update, images__update_image_request,
                          images__update_image_response),
         RPC_WAIT_METHOD("Delete", delete, images__delete_image_request, google__protobuf__empty),
 };

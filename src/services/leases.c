@@ -113,12 +113,12 @@ static int list_resources(Call *c, const Leases__ListResourcesRequest *req,
 }
 
 static const RpcMethod methods[] = {
-        RPC_UNARY_METHOD("Create", create, leases__create_request, leases__create_response),
+        RPC_BATCH_METHOD("Create", create, leases__create_request, leases__create_response),
         RPC_WAIT_METHOD("Delete", delete, leases__delete_request, google__protobuf__empty),
         RPC_UNARY_METHOD("List", list, leases__list_request, leases__list_response),
-        RPC_UNARY_METHOD("AddResource", add_resource, leases__add_resource_request,
+        RPC_BATCH_METHOD("AddResource", add_resource, leases__add_resource_request,
                          google__protobuf__empty),
-        RPC_UNARY_METHOD("DeleteResource", delete_resource, leases__delete_resource_request,
+        RPC_BATCH_METHOD("DeleteResource", delete_resource, leases__delete_resource_request,
                          google__protobuf__empty),
         RPC_UNARY_METHOD("ListResources", list_resources, leases__list_resources_request,
                          leases__list_resources_response),

@@ -85,9 +85,9 @@ static int get(Call *c, const Sandbox__StoreGetRequest *req, Sandbox__StoreGetRe
 }
 
 static const RpcMethod methods[] = {
-        RPC_UNARY_METHOD("Create", create, sandbox__store_create_request,
+        RPC_BATCH_METHOD("Create", create, sandbox__store_create_request,
                          sandbox__store_create_response),
-        RPC_UNARY_METHOD("Update", update, sandbox__store_update_request,
+        RPC_BATCH_METHOD("Update", update, sandbox__store_update_request,
                          sandbox__store_update_response),
         RPC_UNARY_METHOD("Delete", delete, sandbox__store_delete_request,
                          sandbox__store_delete_response),
