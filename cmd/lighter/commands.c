@@ -347,6 +347,13 @@ static const Flag prepare_flags[] = {
         {FLAG_BOOL, "mounts", NULL, "print the mounts as JSON"},
         {},
 };
+static const Flag diff_flags[] = {
+        {FLAG_STRING, "media-type", NULL, "media type of the layer",
+         "application/vnd.oci.image.layer.v1.tar+gzip"},
+        {FLAG_STRING, "ref", NULL, "ingest reference to write it under"},
+        {FLAG_BOOL, "keep", NULL, "keep the layer in the content store"},
+        {},
+};
 static const Flag usage_flags[] = {{FLAG_BOOL, "b", NULL, "sizes in bytes"}, {}};
 
 static const Command snapshots[] = {
@@ -361,6 +368,12 @@ static const Command snapshots[] = {
          .help = "remove snapshots",
          .what = "snapshot",
          .run = cmd_snapshots_delete},
+        {.name = "diff",
+         .args = "[flags] <key> [<key>]",
+         .help = "print the layer that makes a snapshot out of its parent, or a second one",
+         .what = "snapshot",
+         .flags = {diff_flags, labels},
+         .run = cmd_snapshots_diff},
         {.name = "info",
          .args = "<key>",
          .help = "show a snapshot as JSON",

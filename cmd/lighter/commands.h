@@ -43,6 +43,7 @@ extern const Command lighter_command; /* the root of the tree */
         X(snapshots_list)    \
         X(snapshots_info)    \
         X(snapshots_delete)  \
+        X(snapshots_diff)    \
         X(snapshots_usage)   \
         X(snapshots_mounts)  \
         X(snapshots_prepare) \

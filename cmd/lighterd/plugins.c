@@ -14,7 +14,6 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "daemon.h"
-#include "diff/apply.h"
 #include "metadata/containers.h"
 #include "metadata/content.h"
 #include "metadata/gc.h"
@@ -278,31 +277,6 @@ static void metadata_close(void *instance)
         blobs_free(s->blobs);
         metadata_free(s->metadata);
         free(s);
-}
-
-/* ---- layers ---- */
-
-static int walking_init(PluginContext *pc, void **ret, Err *err)
-{
-        DiffService *s = mem_new(DiffService);
-        Platform platform = platform_host();
-        Stores *stores;
-        int r;
-
-        *ret = s;
-        r = plugin_get(pc, PLUGIN_METADATA, (void **)&stores, err);
-        if (r == 0) {
-                s->blobs = stores->blobs;
-                snprintf(s->tmp_root, sizeof(s->tmp_root), "%s/tmpmounts",
-                         host(pc)->settings->root);
-                r = diff_cleanup(s->tmp_root, err);
-        }
-        if (r < 0) {
-                free(s);
-                return r;
-        }
-        plugin_platform(pc, &platform);
-        return 0;
 }
 
 /* ---- running containers ---- */
@@ -575,7 +549,7 @@ const PluginRegistration plugin_table[] = {
         {PLUGIN_MOUNT_HANDLER, "loop", NULL, NULL, mount_handler_loop_init, NULL},
         {PLUGIN_MOUNT_MANAGER, "bolt", REQUIRES(PLUGIN_METADATA, PLUGIN_MOUNT_HANDLER),
          &mount_manager_schema, mount_manager_init, mount_manager_close},
-        {PLUGIN_DIFFER, "walking", REQUIRES(PLUGIN_METADATA), NULL, walking_init, free},
+        {PLUGIN_DIFFER, "walking", REQUIRES(PLUGIN_CONTENT, PLUGIN_METADATA), NULL, walking_init, free},
         {PLUGIN_SHIM, "manager", NULL, &shim_schema, shim_init, NULL},
         {PLUGIN_RUNTIME, "task", REQUIRES(PLUGIN_EVENT, PLUGIN_METADATA, PLUGIN_SHIM), NULL,
          runtime_init, runtime_close},

@@ -25,6 +25,9 @@ int sandbox_controller_init(PluginContext *pc, void **ret, Err *err);
 int sandbox_controllers_init(PluginContext *pc, void **ret, Err *err);
 int sandbox_known(void *metadata, const char *ns, const char *id); /* see runtime.h */
 
+/* cmd/lighterd/diff_plugin.c: the instance is a DiffService */
+int walking_init(PluginContext *pc, void **ret, Err *err);
+
 /* cmd/lighterd/gc_plugin.c: the instance is a Gc (metadata/gc.h) */
 extern const ConfigSchema gc_schema;
 int gc_init(PluginContext *pc, void **ret, Err *err);

@@ -173,6 +173,35 @@ static const char *unique_ref(Arena *a)
                             (long long)now.sec * (long long)NS_PER_SEC + now.nsec, name);
 }
 
+/* "NS/1/diff-<19 digits>-<8 letters>", and nothing else that a client may have named so. */
+static int is_unique(const char *ref)
+{
+        static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+        const char *name = strchr(ref, '/');
+
+        name = name ? strchr(name + 1, '/') : NULL;
+        if (!name || !str_starts(name + 1, DIFF_REF_PREFIX))
+                return 0;
+        name += 1 + strlen(DIFF_REF_PREFIX);
+        return strspn(name, "0123456789") == 19 && name[19] == '-' &&
+               strspn(name + 20, letters) == 8 && !name[28];
+}
+
+int diff_service_cleanup(ContentStore *store, Err *err)
+{
+        Arena a CLEANUP(arena_done);
+        ContentStatus *found;
+        size_t n;
+        int r;
+
+        arena_init(&a, SIZE_MAX);
+        r = content_statuses(store, &a, "", &found, &n, err);
+        for (size_t i = 0; r == 0 && i < n; i++)
+                if (is_unique(found[i].ref))
+                        r = content_abort(store, found[i].ref, err);
+        return r;
+}
+
 static int diff(Call *c, const Diff__DiffRequest *req, Diff__DiffResponse *rsp)
 {
         DiffService *s = c->ctx;

@@ -15,4 +15,7 @@ typedef struct DiffService {
         char tmp_root[PATH_MAX]; /* "<root>/tmpmounts" */
 } DiffService;
 
+/* Removes ingests that a killed daemon has left under references of its own. At start. */
+int diff_service_cleanup(ContentStore *store, Err *err);
+
 extern const RpcService diff_service;
