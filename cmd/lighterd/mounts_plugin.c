@@ -4,7 +4,9 @@
  * nothing after a reboot. Clients' mkdir/ and mkfs/ may work below the daemon's root, as with
  * containerd.
  */
+#include "base/log.h"
 #include "base/vec.h"
+#include "mount/mount_pb.h"
 #include "mounts/manager.h"
 #include "plugins.h"
 #include "services/mounts.h"
@@ -77,6 +79,56 @@ int mount_manager_init(PluginContext *pc, void **ret, Err *err)
 void mount_manager_close(void *instance)
 {
         mount_manager_free(instance);
+}
+
+/* ---- root file systems of tasks ---- */
+
+static int task_activate(void *ctx, Arena *a, const char *ns, const char *id,
+                         Types__Mount ***rootfs, size_t *n, Err *err)
+{
+        Types__ActivationInfo__LabelsEntry bref = TYPES__ACTIVATION_INFO__LABELS_ENTRY__INIT;
+        const Types__ActivationInfo__LabelsEntry *labels[] = {&bref};
+        MountsActivate what = {
+                .ns = ns,
+                .name = id,
+                .mounts = mounts_from_pb(a, *rootfs, *n),
+                .labels = labels,
+                .n_labels = ARRAY_LEN(labels),
+        };
+        Types__ActivationInfo *info;
+        int r;
+
+        if (!mounts_wanted(ctx, &what.mounts))
+                return 0;
+        bref.key = "containerd.io/gc.bref.container";
+        bref.value = id;
+        r = mounts_activate(ctx, &what, a, &info, err);
+        if (r == -ALREADY_EXISTS) {
+                /* No such task is there: what is left of an earlier one may be of other layers. */
+                r = mounts_deactivate(ctx, ns, id, err);
+                if (r == 0 || r == -NOT_FOUND)
+                        r = mounts_activate(ctx, &what, a, &info, err);
+        }
+        if (r < 0)
+                return r;
+        *rootfs = info->system;
+        *n = info->n_system;
+        return 0;
+}
+
+static void task_deactivate(void *ctx, const char *ns, const char *id)
+{
+        Err err = {};
+        int r = mounts_deactivate(ctx, ns, id, &err);
+
+        if (r < 0 && r != -NOT_FOUND)
+                log_warn("failed to deactivate mounts", "error", err.msg, "id", id, "namespace",
+                         ns);
+}
+
+RuntimeMounts mounts_of_tasks(void *manager)
+{
+        return (RuntimeMounts){task_activate, task_deactivate, manager};
 }
 
 int mounts_init(PluginContext *pc, void **ret, Err *err)

@@ -355,6 +355,7 @@ static int runtime_init(PluginContext *pc, void **ret, Err *err)
         };
         Platform platform = platform_host();
         const ShimConfig *shim;
+        void *mounts;
         Exchange *exchange;
         Runtime *rt;
         Stores *stores;
@@ -365,8 +366,11 @@ static int runtime_init(PluginContext *pc, void **ret, Err *err)
                 r = plugin_get(pc, PLUGIN_METADATA, (void **)&stores, err);
         if (r == 0)
                 r = plugin_get(pc, PLUGIN_SHIM, (void **)&shim, err);
+        if (r == 0)
+                r = plugin_get(pc, PLUGIN_MOUNT_MANAGER, &mounts, err);
         if (r < 0)
                 return r;
+        options.mounts = mounts_of_tasks(mounts);
         options.env = shim->env.v;
         options.socket_dir = str_empty(shim->socket_dir) ? NULL : shim->socket_dir;
         options.records_ctx = stores->metadata;
@@ -551,7 +555,8 @@ const PluginRegistration plugin_table[] = {
          &mount_manager_schema, mount_manager_init, mount_manager_close},
         {PLUGIN_DIFFER, "walking", REQUIRES(PLUGIN_CONTENT, PLUGIN_METADATA), NULL, walking_init, free},
         {PLUGIN_SHIM, "manager", NULL, &shim_schema, shim_init, NULL},
-        {PLUGIN_RUNTIME, "task", REQUIRES(PLUGIN_EVENT, PLUGIN_METADATA, PLUGIN_SHIM), NULL,
+        {PLUGIN_RUNTIME, "task",
+         REQUIRES(PLUGIN_EVENT, PLUGIN_METADATA, PLUGIN_SHIM, PLUGIN_MOUNT_MANAGER), NULL,
          runtime_init, runtime_close},
         {PLUGIN_GRPC, "version", NULL, NULL, version_init, NULL},
         {PLUGIN_GRPC, "healthcheck", NULL, NULL, health_init, NULL},

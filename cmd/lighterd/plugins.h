@@ -6,6 +6,7 @@
 #include "metadata/content.h"
 #include "metadata/metadata.h"
 #include "metadata/snapshots.h"
+#include "runtime/runtime.h"
 
 /* The instance of io.containerd.metadata.v1.bolt. */
 typedef struct Stores {
@@ -40,4 +41,5 @@ int mount_handler_erofs_init(PluginContext *pc, void **ret, Err *err);
 int mount_handler_loop_init(PluginContext *pc, void **ret, Err *err);
 int mount_manager_init(PluginContext *pc, void **ret, Err *err);
 void mount_manager_close(void *instance);
+RuntimeMounts mounts_of_tasks(void *manager);
 int mounts_init(PluginContext *pc, void **ret, Err *err);

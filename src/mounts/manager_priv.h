@@ -76,6 +76,7 @@ int transform_mount(const MountManager *mm, Arena *a, Mount *m,
 
 /* ---- template.c ---- */
 
-/* Fills in "{{ mount 0 }}" and so on. UNKNOWN, as containerd has it, for what cannot be read. */
+/* Fills in "{{ mount 0 }}" and so on. UNKNOWN, as containerd has it, for what cannot be read;
+ * RESOURCE_EXHAUSTED past *left, from which the result is taken. */
 int template_fill(Arena *a, const char *text, const Types__ActiveMount *const *active,
-                  size_t n_active, const char **ret, Err *err);
+                  size_t n_active, size_t *left, const char **ret, Err *err);

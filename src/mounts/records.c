@@ -21,6 +21,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/path.h"
@@ -28,7 +29,7 @@
 #include "mounts/manager_priv.h"
 #include "rpc/message.h"
 
-enum { RECORD_MAX = 32 * 1024 * 1024, TYPE_MAX = 256, BOOT_MAX = 64 };
+enum { RECORD_MAX = LIMIT_GRPC_MESSAGE, RECORD_SLACK = 64 * 1024, TYPE_MAX = 256, BOOT_MAX = 64 };
 
 char *point_folder(const MountManager *m, uint64_t id)
 {
@@ -48,6 +49,10 @@ int record_write(const MountManager *m, const Store__Activation *record, Err *er
         void *bytes CLEANUP(cleanup_free) = message_pack(NULL, record, &n);
         int r;
 
+        if (n > LIMIT_GRPC_MESSAGE - RECORD_SLACK) /* no client could read it */
+                return err_set(err, RESOURCE_EXHAUSTED,
+                               "mount of %zu bytes: at most %d: resource exhausted", n,
+                               LIMIT_GRPC_MESSAGE - RECORD_SLACK);
         r = fault_hit() ? err_sys(err, errno, "write %s", fresh)
                         : file_write(AT_FDCWD, fresh, bytes, n, 0600, err);
         if (r == 0 && (fault_hit() || rename(fresh, path) < 0))

@@ -11,6 +11,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include "base/cleanup.h"
+#include "base/limits.h"
 #include "base/str.h"
 #include "mounts/manager_priv.h"
 
@@ -153,7 +154,7 @@ static const char *action(Arena *arena, const Actives *a, const char *p, Str *ou
 }
 
 int template_fill(Arena *arena, const char *text, const Types__ActiveMount *const *active,
-                  size_t n_active, const char **ret, Err *err)
+                  size_t n_active, size_t *left, const char **ret, Err *err)
 {
         Actives a = {active, n_active};
         Str out CLEANUP(str_done) = {};
@@ -168,8 +169,15 @@ int template_fill(Arena *arena, const char *text, const Types__ActiveMount *cons
                 p = action(arena, &a, open, &out, err);
                 if (!p)
                         return -err->code;
+                if (out.len > *left)
+                        break;
         }
         str_add(&out, p);
+        if (out.len > *left)
+                return err_set(err, RESOURCE_EXHAUSTED,
+                               "templates fill in more than %d bytes: resource exhausted",
+                               LIMIT_MOUNT_TEMPLATES);
+        *left -= out.len;
         *ret = arena_strdup(arena, str_get(&out));
         return 0;
 }

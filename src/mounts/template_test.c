@@ -53,9 +53,10 @@ TEST(templates_are_filled_in)
         for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
                 Fixture f CLEANUP(fixture_done) = {};
                 const char *got = NULL;
+                size_t left = 100;
 
                 fixture_init(&f);
-                CHECK(template_fill(&f.a, cases[i].text, f.v, 3, &got, &f.err) == 0);
+                CHECK(template_fill(&f.a, cases[i].text, f.v, 3, &left, &got, &f.err) == 0);
                 CHECK_STR(got, cases[i].want);
         }
 }
@@ -87,11 +88,28 @@ TEST(templates_that_are_none_are_refused)
         for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
                 Fixture f CLEANUP(fixture_done) = {};
                 const char *got = NULL;
+                size_t left = 100;
 
                 fixture_init(&f);
-                CHECK(template_fill(&f.a, cases[i].text, f.v, 3, &got, &f.err) == -UNKNOWN);
+                CHECK(template_fill(&f.a, cases[i].text, f.v, 3, &left, &got, &f.err) == -UNKNOWN);
                 CHECK(!got);
                 if (!strstr(f.err.msg, cases[i].why))
                         test_fail(__FILE__, __LINE__, "%s: %s", cases[i].text, f.err.msg);
         }
+}
+
+TEST(templates_that_fill_in_too_much_are_refused)
+{
+        Fixture f CLEANUP(fixture_done) = {};
+        const char *got = NULL;
+        size_t left = 14;
+
+        fixture_init(&f);
+        CHECK(template_fill(&f.a, "{{ overlay 0 2 }}", f.v, 3, &left, &got, &f.err) == 0);
+        CHECK_INT(left, 0);
+        left = 13;
+        got = NULL;
+        CHECK(template_fill(&f.a, "{{ overlay 0 2 }}", f.v, 3, &left, &got, &f.err) ==
+              -RESOURCE_EXHAUSTED);
+        CHECK(!got && left == 13);
 }

@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/limits.h"
 #include "base/path.h"
 #include "base/proc.h"
 #include "base/str.h"
@@ -41,23 +42,24 @@ typedef struct Step {
 
 /* ---- format ---- */
 
-static int fill(const Step *s, const char **text, Err *err)
+static int fill(const Step *s, const char **text, size_t *left, Err *err)
 {
-        if (str_empty(*text))
+        if (str_empty(*text) || !strstr(*text, "{{"))
                 return 0;
-        return template_fill(s->arena, *text, s->active, s->n_active, text, err);
+        return template_fill(s->arena, *text, s->active, s->n_active, left, text, err);
 }
 
 static int do_format(const Step *s, Mount *m, Err *err)
 {
         const char **options = arena_memdup(s->arena, m->options, m->n_options * sizeof(*options));
+        size_t left = LIMIT_MOUNT_TEMPLATES;
         int r;
 
-        r = fill(s, &m->source, err);
+        r = fill(s, &m->source, &left, err);
         if (r == 0)
-                r = fill(s, &m->target, err);
+                r = fill(s, &m->target, &left, err);
         for (size_t i = 0; i < m->n_options && r == 0; i++)
-                r = fill(s, &options[i], err);
+                r = fill(s, &options[i], &left, err);
         m->options = options;
         return r;
 }

@@ -14,6 +14,7 @@ typedef struct CreateOp {
         TaskCreate *what;
         TaskCreateFn fn;
         void *ctx;
+        Arena rootfs; /* mounts in the place of the caller's */
 } CreateOp;
 
 static CreateOp *op_of(Launch *l)
@@ -30,6 +31,7 @@ static void ended(Launch *l)
         Err err = l->err;
 
         launch_done(l);
+        arena_done(&o->rootfs);
         free(o);
         fn(ctx, -err.code, pid, &err);
 }
@@ -137,6 +139,18 @@ static int join(Launch *l)
         return l->bootstrap.version >= 3;
 }
 
+static int prepare(Launch *l)
+{
+        Task__CreateTaskRequest *req = &op_of(l)->what->req;
+        const RuntimeMounts *m = &l->op.rt->mounts;
+        int r = 0;
+
+        if (m->activate && req->n_rootfs > 0)
+                r = m->activate(m->ctx, &op_of(l)->rootfs, l->ns, l->id, &req->rootfs,
+                                &req->n_rootfs, &l->err);
+        return r < 0 ? err_wrap(&l->err, "failed to mount rootfs component") : 0;
+}
+
 static void wrap(Launch *l)
 {
         err_wrap(&l->err, "failed to start shim");
@@ -154,6 +168,7 @@ static const LaunchKind task_kind = {
         .exists = "task %s: already exists",
         .wrap = wrap,
         .join = join,
+        .prepare = prepare,
         .cancelled = cancelled,
         .connected = connected,
         .undo = undo,
@@ -164,6 +179,7 @@ void task_create(Runtime *rt, TaskCreate *create, TaskCreateFn fn, void *ctx)
 {
         CreateOp *o = mem_new(CreateOp);
 
+        arena_init(&o->rootfs, SIZE_MAX);
         o->what = create;
         o->fn = fn;
         o->ctx = ctx;

@@ -46,6 +46,7 @@ void dead_drop_bundle(Task *t)
         if (bundle_remove(place->root, place->state, t->ns, t->id, &err) < 0)
                 log_warn("failed to remove bundle", "error", err.msg, "id", t->id, "namespace",
                          t->ns);
+        launch_unmount(t->rt, t->place, t->ns, t->id);
 }
 
 uint32_t dead_clean(Task *t, TaskExit *ret)

@@ -36,6 +36,12 @@ void launch_done(Launch *l)
         arena_done(&l->arena);
 }
 
+void launch_unmount(Runtime *rt, PlaceId place, const char *ns, const char *id)
+{
+        if (place == PLACE_TASKS && rt->mounts.deactivate)
+                rt->mounts.deactivate(rt->mounts.ctx, ns, id);
+}
+
 static void clean(Work *w)
 {
         Launch *l = CONTAINER_OF(w, Launch, work);
@@ -56,6 +62,7 @@ static void clean(Work *w)
         if (bundle_remove(place_of(l)->root, place_of(l)->state, l->ns, l->id, &err) < 0)
                 log_warn("failed to remove bundle", "error", err.msg, "id", l->id, "namespace",
                          l->ns);
+        launch_unmount(rt, l->kind->place, l->ns, l->id);
         end(l);
 }
 
@@ -194,7 +201,9 @@ static void start(Work *work)
                 end(l);
                 return;
         }
-        r = l->task->joined ? join_shim(l) : run_shim(l);
+        r = l->kind->prepare ? l->kind->prepare(l) : 0;
+        if (r == 0)
+                r = l->task->joined ? join_shim(l) : run_shim(l);
         loop_post(l->op.rt->loop, r < 0 ? launch_drop : connect_to_shim, l);
 }
 

@@ -93,6 +93,7 @@ int runtime_new(const RuntimeOptions *o, Loop *loop, Pool *pool, Exchange *ex, R
         rt->runtime_name = o->runtime_name;
         rt->sandbox_known = o->sandbox_known;
         rt->records_ctx = o->records_ctx;
+        rt->mounts = o->mounts;
         rt->timeouts = make_timeouts(&o->timeouts);
         lock_init(&rt->lock, LOCK_TASKS);
         lock_init(&rt->wait_lock, LOCK_SHIM);

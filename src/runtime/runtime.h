@@ -34,6 +34,16 @@ typedef struct RuntimeTimeouts {
         int state;    /* to say what a process does */
 } RuntimeTimeouts;
 
+/* Who mounts what shims cannot; both block and run on pool threads. NULL functions: nobody. */
+typedef struct RuntimeMounts {
+        /* Of a task that is about to be made: *rootfs may be replaced, in the arena. */
+        int (*activate)(void *ctx, Arena *a, const char *ns, const char *id, Types__Mount ***rootfs,
+                        size_t *n, Err *err);
+        /* The task is gone; mostly there is nothing of it. */
+        void (*deactivate)(void *ctx, const char *ns, const char *id);
+        void *ctx;
+} RuntimeMounts;
+
 /* Copied. Strings may be NULL only where it says so. */
 typedef struct RuntimeOptions {
         /* Of the daemon; ours are io.containerd.runtime.v2.task and, for sandboxes,
@@ -53,6 +63,7 @@ typedef struct RuntimeOptions {
          * it. NULL: there is none. */
         int (*sandbox_known)(void *ctx, const char *ns, const char *id);
         void *records_ctx; /* of both */
+        RuntimeMounts mounts;
         RuntimeTimeouts timeouts;
 } RuntimeOptions;
 

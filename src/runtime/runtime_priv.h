@@ -71,6 +71,7 @@ struct Runtime {
         char *(*runtime_name)(void *ctx, const char *ns, const char *id);
         int (*sandbox_known)(void *ctx, const char *ns, const char *id);
         void *records_ctx;
+        RuntimeMounts mounts;
         RuntimeTimeouts timeouts; /* none is 0 */
 
         Lock lock; /* LOCK_TASKS: down to the next line */
@@ -163,6 +164,8 @@ uint32_t dead_clean(Task *t, TaskExit *ret);
 /* Publishes the exit and the delete of a task whose shim could not. */
 void dead_publish(Task *t, uint32_t pid, const TaskExit *exit);
 void dead_drop_bundle(Task *t);
+/* What prepare() has mounted for it, if anything. Pool thread. */
+void launch_unmount(Runtime *rt, PlaceId place, const char *ns, const char *id);
 
 /*
  * Bringing up a shim for a task or a sandbox, in steps, under the container's operation; see
@@ -178,6 +181,9 @@ typedef struct LaunchKind {
         /* The shim to join instead of starting one; 0 when there is none, 1 with l->bootstrap, or
          * -code. Pool thread. */
         int (*join)(Launch *l);
+        /* With the bundle there, before its shim is asked for anything. Pool thread. NULL: nothing
+         * to do. */
+        int (*prepare)(Launch *l);
         int (*cancelled)(Launch *l); /* whether nobody wants it any more */
         /* The shim is there: asks it to create. Ends in launch_ready() or launch_undo(). Loop's
          * thread, as the next. */
