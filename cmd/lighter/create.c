@@ -391,8 +391,11 @@ static int set_runtime(Create *c, Containers__Container *record, Err *err)
                 message_make(&c->cli->arena, containers__container__runtime);
         Google__Protobuf__Any *any = message_make(&c->cli->arena, google__protobuf__any);
         Runc__Options options = RUNC__OPTIONS__INIT;
+        int r;
 
-        runtime->name = args_str(a, "runtime");
+        r = runtime_name(c->cli, a, &runtime->name, err);
+        if (r < 0)
+                return r;
         options.binary_name = args_str(a, "runc-binary");
         options.root = args_str(a, "runc-root");
         options.systemd_cgroup = args_bool(a, "runc-systemd-cgroup");

@@ -94,17 +94,16 @@ int image_view(Cli *cli, const Types__Descriptor *target, const Platform *want, 
         return r;
 }
 
-int snapshotter_name(Cli *cli, const Args *args, const char **ret, Err *err)
+/* What the namespace says by a label, else fallback. */
+static int namespace_default(Cli *cli, const char *label, const char *fallback, const char **ret,
+                             Err *err)
 {
         Namespaces__GetNamespaceRequest req = NAMESPACES__GET_NAMESPACE_REQUEST__INIT;
         Namespaces__GetNamespaceResponse *rsp;
         Err missing = {};
         int r;
 
-        *ret = cli_snapshotter(args);
-        if (**ret)
-                return 0;
-        *ret = "overlayfs";
+        *ret = fallback;
         req.name = client_namespace(cli->client);
         r = client_call(cli->client, &cli->arena, SVC_NAMESPACES "Get", &req,
                         namespaces__get_namespace_response, &rsp, &missing);
@@ -113,9 +112,25 @@ int snapshotter_name(Cli *cli, const Args *args, const char **ret, Err *err)
         if (r < 0)
                 return err_copy(err, &missing);
         for (size_t i = 0; rsp->namespace_ && i < rsp->namespace_->n_labels; i++)
-                if (str_eq(rsp->namespace_->labels[i]->key, "containerd.io/defaults/snapshotter"))
+                if (str_eq(rsp->namespace_->labels[i]->key, label))
                         *ret = rsp->namespace_->labels[i]->value;
         return 0;
+}
+
+int snapshotter_name(Cli *cli, const Args *args, const char **ret, Err *err)
+{
+        *ret = cli_snapshotter(args);
+        if (**ret)
+                return 0;
+        return namespace_default(cli, "containerd.io/defaults/snapshotter", "overlayfs", ret, err);
+}
+
+int runtime_name(Cli *cli, const Args *args, const char **ret, Err *err)
+{
+        *ret = args_str(args, "runtime"); /* which has a default */
+        if (args_given(args, "runtime"))
+                return 0;
+        return namespace_default(cli, "containerd.io/defaults/runtime", *ret, ret, err);
 }
 
 typedef struct Unpack {

@@ -25,6 +25,8 @@ int platform_flag(Cli *cli, const Args *args, Platform *ret, Err *err);
 /* The snapshotter of --snapshotter, else the namespace's label containerd.io/defaults/snapshotter,
  * else overlayfs. */
 int snapshotter_name(Cli *cli, const Args *args, const char **ret, Err *err);
+/* The same for --runtime and containerd.io/defaults/runtime. */
+int runtime_name(Cli *cli, const Args *args, const char **ret, Err *err);
 /* Unpacks what is not there yet; ret_chain is the top snapshot's name, "" for an image without
  * layers. */
 int image_unpack_all(Cli *cli, const ImageView *v, const char *snapshotter, int sync_fs,

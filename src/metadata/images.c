@@ -2,6 +2,7 @@
 #include "metadata/images.h"
 
 #include "metadata/leases.h"
+#include "metadata/metadata_priv.h"
 #include "rpc/message.h"
 #include "spec/digest.h"
 
@@ -35,8 +36,7 @@ static DbKey *image_key(DbKey *k, uint32_t ns, const char *name)
         return db_key_name(db_key(k, DB_IMAGES, ns), name);
 }
 
-/* go-digest's words, which clients know. */
-static const char *digest_trouble(const char *text)
+const char *digest_trouble(const char *text)
 {
         static const char *const algs[] = {"sha256:", "sha384:", "sha512:"};
         static const size_t lengths[] = {64, 96, 128};

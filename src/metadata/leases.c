@@ -4,6 +4,7 @@
 #include "metadata/leases.h"
 
 #include "base/vec.h"
+#include "metadata/metadata_priv.h"
 #include "rpc/message.h"
 #include "spec/digest.h"
 
@@ -116,7 +117,8 @@ static int check_resource(MetaTxn *txn, const char *type, const char *id)
                                  "invalid resource type %s: invalid argument", type);
         if (type[0] == 'c' && digest_parse(id, &digest, &why) < 0)
                 return meta_fail(txn, INVALID_ARGUMENT,
-                                 "invalid content resource id %s: invalid argument", id);
+                                 "invalid content resource id %s: %s: invalid argument", id,
+                                 digest_trouble(id));
         return 0;
 }
 
@@ -124,6 +126,14 @@ static DbKey *resource_key(DbKey *k, uint32_t ns, const char *lease, const char 
                            const char *id)
 {
         return db_key_name(db_key_group(lease_resources_key(k, ns, lease), type), id);
+}
+
+/* In the words of containerd's database. */
+static int check_names(MetaTxn *txn, const char *type, const char *id)
+{
+        if (type[strlen(type) - 1] == '/')
+                return meta_fail(txn, UNKNOWN, "bucket name required");
+        return *id ? 0 : meta_fail(txn, UNKNOWN, "key required");
 }
 
 static void put_resource(MetaTxn *txn, uint32_t number, const char *lease, const char *type,
@@ -144,7 +154,7 @@ int leases_add_resource(MetaTxn *txn, const char *ns, const char *lease, const c
 
         if (!number)
                 return not_found(txn, lease);
-        if (check_resource(txn, type, id) == 0)
+        if (check_resource(txn, type, id) == 0 && check_names(txn, type, id) == 0)
                 put_resource(txn, number, lease, type, id);
         return meta_failed(txn);
 }

@@ -9,6 +9,8 @@ enum { NS_NUMBER_BYTES = 4 }; /* before the message in a namespace's record */
 uint32_t ns_record_number(DbVal stored);
 void ns_record_put(MetaTxn *txn, uint32_t number, const Namespaces__Namespace *ns);
 uint32_t ns_new_number(MetaTxn *txn); /* 0 when failed */
+/* What is wrong with what is no digest, in go-digest's words, which clients know. */
+const char *digest_trouble(const char *text);
 /* The namespace that txn remembers is gone. */
 void ns_forget(MetaTxn *txn);
 
