@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Diff.Apply: layers through the daemon and its sandboxed worker, onto real snapshots."""
+import base64
 import concurrent.futures
 import contextlib
 import gzip
@@ -381,3 +382,87 @@ def test_24_many_at_once(layers, tmp_path):
         done = list(pool.map(lambda k: layers.apply(data[k], bind(tmp_path / str(k))), range(8)))
     assert [d.digest for d in done] == [lighter.sha256(gzip.decompress(x)) for x in data]
     assert all(len(list((tmp_path / str(k)).iterdir())) == 200 for k in range(8))
+
+
+# ------------------------------------------------------------------------------------------------ stream processors
+PROCESSORS = """
+version = 2
+[stream_processors.decoder]
+  accepts = ["application/x-base64"]
+  returns = "application/vnd.oci.image.layer.v1.tar+gzip"
+  path = "sh"
+  args = ["-c", 'echo "$STREAM_PROCESSOR_MEDIATYPE $GREETING" >"$SEEN"; cat <&3 >>"$SEEN"; base64 -d']
+  env = ["GREETING=hello", "SEEN={seen}"]
+[stream_processors.twice]
+  accepts = ["application/x-base64-twice"]
+  returns = "application/x-base64"
+  path = "base64"
+  args = ["-d"]
+[stream_processors.refuses]
+  accepts = ["application/x-refused"]
+  returns = "application/vnd.oci.image.layer.v1.tar"
+  path = "sh"
+  args = ["-c", "echo no key for you >&2; exit 3"]
+[stream_processors.silent]
+  accepts = ["application/x-silent"]
+  returns = "application/vnd.oci.image.layer.v1.tar"
+  path = "/bin/sh"
+  args = ["-c", "cat; exit 7"]
+[stream_processors.forever]
+  accepts = ["application/x-forever"]
+  returns = "application/vnd.oci.image.layer.v1.tar"
+  path = "sh"
+  args = ["-c", "while :; do sleep 1; done"]
+[stream_processors.circle]
+  accepts = ["application/x-circle"]
+  returns = "application/x-circle"
+  path = "cat"
+"""
+
+
+def test_40_stream_processors(tmp_path):
+    seen, to = tmp_path / "seen", tmp_path / "to"
+    to.mkdir()
+    d = lighter.Daemon(config=PROCESSORS.replace("{seen}", str(seen)))
+    try:
+        d.start()
+        layers, m = Layers(d), d.client().messages("diff")
+        data = tar(("f", b"data" * 50000))
+        packed = base64.b64encode(gzip.compress(data))
+        payload = lighter.pb("google/protobuf/any").Any(type_url="type", value=b"key")
+
+        def apply(blob, kind, timeout=30, **kw):
+            types = lighter.pb("containerd/types/types")
+            return layers.c.diff.Apply(m.ApplyRequest(
+                diff=types.Descriptor(media_type=kind, digest=layers.put(blob), size=len(blob)), mounts=bind(to), **kw),
+                timeout=timeout).applied
+
+        def fails(*args, **kw):
+            with pytest.raises(grpc.RpcError) as e:
+                apply(*args, **kw)
+            return e.value.code().name, e.value.details()
+
+        got = apply(packed, "application/x-base64", payloads={"decoder": payload, "other": payload})
+        assert (got.digest, got.size, got.media_type) == (lighter.sha256(data), len(data), OCI)
+        assert (to / "f").read_bytes() == b"data" * 50000
+        assert seen.read_bytes() == b"application/x-base64 hello\n" + payload.SerializeToString()
+        got = apply(base64.b64encode(packed), "application/x-base64-twice", payloads={"decoder": payload})
+        assert got.digest == lighter.sha256(data)
+        assert fails(data, "application/x-refused") == ("UNKNOWN", "no key for you")
+        assert fails(data, "application/x-silent") == ("UNKNOWN", "stream processor silent: exit status 7")
+        code, text = fails(data, "application/x-circle")
+        assert "failed to get stream processor for application/x-circle: more than" in text
+        assert fails(data, OCI + "+gzip+encrypted") == (
+            "UNKNOWN", f'failed to get stream processor for {OCI}+gzip+encrypted: exec: "ctd-decoder": executable file not '
+            'found in $PATH')
+        assert fails(data, "text/plain")[1] == "failed to get stream processor for text/plain: no processor for media-type"
+        assert fails(data, "application/x-forever", timeout=1)[0] == "DEADLINE_EXCEEDED"
+        lighter.eventually("the end of what was started", lambda: not lighter.children_of(d.pid))
+        assert "decoder" in run_dump(d)
+        assert d.stop() == 0
+    finally:
+        d.cleanup()
+
+
+def run_dump(daemon):
+    return lighter.run([lighter.BUILD / "lighterd", "--config", daemon.config, "config", "dump"]).stdout

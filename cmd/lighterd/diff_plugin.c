@@ -22,6 +22,7 @@ int walking_init(PluginContext *pc, void **ret, Err *err)
         if (r < 0)
                 return r;
         s->blobs = stores->blobs;
+        s->config = d->settings;
         snprintf(s->tmp_root, sizeof(s->tmp_root), "%s/tmpmounts", d->settings->root);
         r = diff_cleanup(s->tmp_root, err);
         if (r == 0)

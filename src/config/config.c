@@ -27,7 +27,6 @@ static const ConfigKey top_keys[] = {
         {"metrics", CONFIG_UNSERVED},
         {"cgroup", CONFIG_UNSERVED},
         {"proxy_plugins", CONFIG_UNSERVED},
-        {"stream_processors", CONFIG_UNSERVED},
 };
 
 static const ConfigKey grpc_keys[] = {
@@ -60,14 +59,48 @@ static const ConfigKey debug_keys[] = {
         {"log_trace_id", CONFIG_UNSERVED},
 };
 
+static const ConfigKey processor_keys[] = {
+        {"accepts", CONFIG_STRINGS, offsetof(ConfigProcessor, accepts), ""},
+        {"args", CONFIG_STRINGS, offsetof(ConfigProcessor, args), ""},
+        {"env", CONFIG_STRINGS, offsetof(ConfigProcessor, env), ""},
+        {"path", CONFIG_STRING, offsetof(ConfigProcessor, path), ""},
+        {"returns", CONFIG_STRING, offsetof(ConfigProcessor, returns), ""},
+};
+
+#define OCI_LAYER "application/vnd.oci.image.layer.v1.tar"
+#define DECODER   "io.containerd.ocicrypt.decoder.v1.tar"
+#define WORDS(...)                                                          \
+        {                                                                   \
+                .v = (const char *[]){__VA_ARGS__, NULL},                   \
+                .n = sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *) \
+        }
+#define DECODER_PROGRAM                                                           \
+        .path = "ctd-decoder",                                                    \
+        .args = WORDS("--decryption-keys-path", "/etc/containerd/ocicrypt/keys"), \
+        .env = WORDS("OCICRYPT_KEYPROVIDER_CONFIG=/etc/containerd/ocicrypt/"      \
+                     "ocicrypt_keyprovider.conf")
+
+/* Those that are there unless the file has others of their names; containerd's keys are shared. */
+static const ConfigProcessor default_processors[] = {
+        {.id = DECODER,
+         .accepts = WORDS(OCI_LAYER "+encrypted"),
+         .returns = OCI_LAYER,
+         DECODER_PROGRAM},
+        {.id = DECODER ".gzip",
+         .accepts = WORDS(OCI_LAYER "+gzip+encrypted"),
+         .returns = OCI_LAYER "+gzip",
+         DECODER_PROGRAM},
+};
+
+static const ConfigSchema processor_schema = CONFIG_SCHEMA(processor_keys, ConfigProcessor);
 static const ConfigSchema top_schema = CONFIG_SCHEMA(top_keys, ConfigDaemon);
 static const ConfigSchema grpc_schema = CONFIG_SCHEMA(grpc_keys, ConfigServer);
 static const ConfigSchema ttrpc_schema = CONFIG_SCHEMA(ttrpc_keys, ConfigServer);
 static const ConfigSchema debug_schema = CONFIG_SCHEMA(debug_keys, Debug);
 
 /* What the top table holds besides its own keys. */
-static const char *const subtables[] = {"version",  "grpc",    "ttrpc", "debug",
-                                        "timeouts", "plugins", NULL};
+static const char *const subtables[] = {
+        "version", "grpc", "ttrpc", "debug", "timeouts", "plugins", "stream_processors", NULL};
 
 static int find_table(const Config *c, const char *key, const TomlNode **ret, Err *err)
 {
@@ -129,6 +162,35 @@ static int check_timeouts(const Config *c, Err *err)
         return 0;
 }
 
+static int decode_processors(Config *c, Err *err)
+{
+        ConfigDaemon *d = &c->daemon;
+        const TomlNode *table;
+        size_t n = ARRAY_LEN(default_processors);
+        int r = find_table(c, "stream_processors", &table, err);
+
+        if (r < 0)
+                return r;
+        for (const TomlNode *t = table ? table->first : NULL; t; t = t->next)
+                n++;
+        d->processors = arena_array(&c->arena, ConfigProcessor, n);
+        for (const TomlNode *t = table ? table->first : NULL; t; t = t->next) {
+                ConfigProcessor *p = &d->processors[d->n_processors++];
+
+                if (t->type != TOML_TABLE)
+                        return config_wrong_type(t, "stream_processors.", t->key, "a table", err);
+                r = config_decode(c, t, arena_printf(&c->arena, "stream_processors.'%s'.", t->key),
+                                  NULL, &processor_schema, NULL, p, err);
+                if (r < 0)
+                        return r;
+                p->id = t->key;
+        }
+        for (size_t i = 0; i < ARRAY_LEN(default_processors); i++)
+                if (!table || !toml_find(table, default_processors[i].id))
+                        d->processors[d->n_processors++] = default_processors[i];
+        return 0;
+}
+
 static int decode(Config *c, Err *err)
 {
         ConfigDaemon *d = &c->daemon;
@@ -140,7 +202,8 @@ static int decode(Config *c, Err *err)
             (r = decode_table(c, "grpc", &grpc_schema, &d->grpc, err)) < 0 ||
             (r = decode_table(c, "ttrpc", &ttrpc_schema, &d->ttrpc, err)) < 0 ||
             (r = decode_table(c, "debug", &debug_schema, &debug, err)) < 0 ||
-            (r = check_timeouts(c, err)) < 0 || (r = find_table(c, "plugins", &plugins, err)) < 0)
+            (r = decode_processors(c, err)) < 0 || (r = check_timeouts(c, err)) < 0 ||
+            (r = find_table(c, "plugins", &plugins, err)) < 0)
                 return r;
         d->log_level = debug.level;
         d->log_format = debug.format;
@@ -294,6 +357,11 @@ char *config_dump(Config *c, const ConfigPluginSchema *plugins, size_t n)
         config_print(&s, 2, &ttrpc_schema, &d->ttrpc);
         str_add(&s, "\n[debug]\n");
         config_print(&s, 2, &debug_schema, &debug);
+        str_add(&s, "\n[stream_processors]\n");
+        for (size_t i = 0; i < d->n_processors; i++) {
+                str_addf(&s, "  [stream_processors.'%s']\n", d->processors[i].id);
+                config_print(&s, 4, &processor_schema, &d->processors[i]);
+        }
         str_add(&s, "\n[timeouts]\n");
         for (const TomlNode *t = timeouts ? timeouts->first : NULL; t; t = t->next)
                 str_addf(&s, "  '%s' = '%s'\n", t->key, t->str);

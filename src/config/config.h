@@ -65,6 +65,12 @@ typedef struct ConfigServer {
         int64_t max_recv, max_send; /* bytes; grpc only */
 } ConfigServer;
 
+/* [stream_processors.ID]: a program that turns layers of some media types into another. */
+typedef struct ConfigProcessor {
+        const char *id, *returns, *path;
+        ConfigStrings accepts, args, env;
+} ConfigProcessor;
+
 /* The daemon's own tables. */
 typedef struct ConfigDaemon {
         const char *root, *state, *temp;
@@ -72,6 +78,8 @@ typedef struct ConfigDaemon {
         ConfigStrings disabled_plugins, required_plugins, imports;
         ConfigServer grpc, ttrpc;
         const char *log_level, *log_format;
+        ConfigProcessor *processors;
+        size_t n_processors;
 } ConfigDaemon;
 
 typedef struct ConfigWarning {

@@ -26,8 +26,9 @@
 #define UNPACK_RESERVE \
         (UINT64_C(16) << 20) /* of the file system stays free: others live there too */
 
-/* Which media types there are, and whether their bytes may be compressed whatever they say. */
-static int choose_codec(const char *media_type, WorkerCodec *ret, Err *err)
+/* Which media types there are; named is the one to complain about, and whether their bytes may be
+ * compressed whatever they say. */
+static int choose_codec(const char *media_type, const char *named, WorkerCodec *ret, Err *err)
 {
         static const struct {
                 const char *base;
@@ -58,8 +59,7 @@ static int choose_codec(const char *media_type, WorkerCodec *ret, Err *err)
                 return 0;
         }
         return err_set(err, UNKNOWN,
-                       "failed to get stream processor for %s: no processor for media-type",
-                       media_type);
+                       "failed to get stream processor for %s: no processor for media-type", named);
 }
 
 /* What the target's file system has left; a file system without numbers has no limit but ours. */
@@ -196,22 +196,39 @@ static int apply_mounted(const DiffApply *a, WorkerCodec codec, DiffApplied *ret
         return r;
 }
 
-int diff_apply(const DiffApply *a, DiffApplied *ret, Err *err)
+static int apply_stream(const DiffApply *a, WorkerCodec codec, DiffApplied *ret, Err *err)
 {
         const Mount *m = a->n_mounts == 1 ? &a->mounts[0] : NULL;
-        WorkerCodec codec = WORKER_CODEC_RAW;
-        int r = choose_codec(a->media_type, &codec, err);
 
-        if (r < 0)
-                return r;
         if (m && str_eq(m->type, "overlay") && writable(m) && mount_option(m, "upperdir"))
                 return apply_to(a, codec, mount_option(m, "upperdir"), mount_option(m, "lowerdir"),
                                 1, ret, err);
         if (m && mount_is_bind(m) && writable(m)) {
-                r = apply_to(a, codec, m->source, NULL, 0, ret, err);
+                int r = apply_to(a, codec, m->source, NULL, 0, ret, err);
+
                 return r < 0 ? err_wrap(err, "mount callback failed on %s", m->source) : 0;
         }
         return apply_mounted(a, codec, ret, err);
+}
+
+int diff_apply(const DiffApply *a, DiffApplied *ret, Err *err)
+{
+        Processors p CLEANUP(processors_done) = {.out = -1};
+        WorkerCodec codec = WORKER_CODEC_RAW;
+        DiffApply with = *a;
+        const char *type;
+        int r;
+
+        r = processors_choose(&p, a->processors, a->n_processors, a->media_type, &type, err);
+        if (r == 0)
+                r = choose_codec(type, a->media_type, &codec, err);
+        if (r == 0)
+                r = processors_start(&p, a->blob_fd, a->payloads, a->n_payloads, err);
+        if (r < 0)
+                return r;
+        if (p.n > 0)
+                with.blob_fd = p.out;
+        return processors_finish(&p, apply_stream(&with, codec, ret, err), err);
 }
 
 int diff_cleanup(const char *tmp_root, Err *err)

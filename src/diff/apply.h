@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "diff/processors.h"
 #include "mount/mount.h"
 #include "spec/descriptor.h"
 
@@ -18,6 +19,10 @@ typedef struct DiffApply {
         const Mount *mounts;
         size_t n_mounts;
         int sync_fs;
+        const ConfigProcessor *processors; /* programs for media types, tried first */
+        size_t n_processors;
+        const DiffPayload *payloads; /* for them */
+        size_t n_payloads;
         const char *tmp_root; /* where temporary mount points are made, "<root>/tmpmounts" */
         uint64_t deadline_ns;
         int (*cancelled)(void *ctx); /* NULL: never */

@@ -27,7 +27,23 @@ static int open_blob(Call *c, const char *ns, const char *digest, int *ret, Err 
         return r < 0 ? err_wrap(err, "failed to get reader from content store") : 0;
 }
 
-/* Payloads are for external stream processors, of which there are none. */
+static DiffPayload *payloads_of(Arena *a, const Diff__ApplyRequest *req)
+{
+        DiffPayload *v = arena_array(a, DiffPayload, req->n_payloads);
+
+        for (size_t i = 0; i < req->n_payloads; i++) {
+                Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+                const ProtobufCMessage *m =
+                        req->payloads[i]->value ? &req->payloads[i]->value->base : &any.base;
+                uint8_t *bytes = arena_alloc(a, protobuf_c_message_get_packed_size(m) + 1);
+
+                v[i].id = req->payloads[i]->key;
+                v[i].n = protobuf_c_message_pack(m, bytes);
+                v[i].bytes = bytes;
+        }
+        return v;
+}
+
 static int apply(Call *c, const Diff__ApplyRequest *req, Diff__ApplyResponse *rsp)
 {
         DiffService *s = c->ctx;
@@ -38,6 +54,10 @@ static int apply(Call *c, const Diff__ApplyRequest *req, Diff__ApplyResponse *rs
                 .mounts = mounts.v,
                 .n_mounts = mounts.n,
                 .sync_fs = req->sync_fs,
+                .processors = s->config->processors,
+                .n_processors = s->config->n_processors,
+                .payloads = payloads_of(c->arena, req),
+                .n_payloads = req->n_payloads,
                 .tmp_root = s->tmp_root,
                 .deadline_ns = c->deadline_ns,
                 .cancelled = cancelled,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <limits.h>
+#include "config/config.h"
 #include "metadata/content.h"
 #include "rpc/service.h"
 
@@ -12,7 +13,8 @@
 /* The context to register with; borrowed, outlives the service. */
 typedef struct DiffService {
         Blobs *blobs;
-        char tmp_root[PATH_MAX]; /* "<root>/tmpmounts" */
+        const ConfigDaemon *config; /* its stream processors */
+        char tmp_root[PATH_MAX];    /* "<root>/tmpmounts" */
 } DiffService;
 
 /* Removes ingests that a killed daemon has left under references of its own. At start. */
