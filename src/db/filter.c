@@ -38,7 +38,7 @@ struct Filter {
         Arena arena;
         Branch *branches;
         int everything;
-        int n_regexes;
+        int n_regexes, n_steps;  /* n_steps: of all their programs */
         int n_selectors, nested; /* nested: some path has more than one part */
 };
 
@@ -287,6 +287,13 @@ static int selector(Parser *ps, Selector *s)
                                REGEX_COUNT_MAX);
         if (regex_compile(s->value, &s->regex) < 0)
                 s->regex = NULL;
+        else
+                f->n_steps += regex_size(s->regex);
+        if (f->n_steps > REGEX_PROGRAM_MAX)
+                return err_set(ps->err, INVALID_ARGUMENT,
+                               "filters: regular expressions of more than %d steps in all: "
+                               "invalid argument",
+                               REGEX_PROGRAM_MAX);
         return 0;
 }
 

@@ -203,3 +203,17 @@ TEST(quick_filters_are_a_few_plain_comparisons)
                 CHECK_INT(filter_is_quick(f), table[i].quick);
         }
 }
+
+TEST(regular_expressions_are_limited_together)
+{
+        const char *list[8], *one = "a~=x{1000}";
+        Filter *f = NULL;
+        Err err = {};
+
+        for (size_t i = 0; i < ARRAY_LEN(list); i++)
+                list[i] = one;
+        CHECK(filter_parse(list, 4, &f, &err) == 0);
+        filter_free(f);
+        CHECK(filter_parse(list, ARRAY_LEN(list), &f, &err) == -INVALID_ARGUMENT);
+        CHECK(strstr(err.msg, "steps in all: invalid argument"));
+}

@@ -11,11 +11,12 @@
 #include "db/regex.h"
 
 #include "base/arena.h"
+#include "base/cancel.h"
 #include "base/mem.h"
 #include "base/vec.h"
 #include "db/utf8_priv.h"
 
-enum { DEPTH_MAX = 200, REPEAT_MAX = 1000, CLASS_MAX = 1000 };
+enum { DEPTH_MAX = 200, REPEAT_MAX = 1000, CLASS_MAX = 1000, ASK_EVERY = 256 /* characters */ };
 
 typedef struct Range {
         int32_t lo, hi;
@@ -785,6 +786,11 @@ static int follow(const Regex *re, Steps *s, int from, int32_t before, int32_t a
         return 0;
 }
 
+int regex_size(const Regex *re)
+{
+        return (int)re->prog.n;
+}
+
 int regex_search(const Regex *re, const char *text)
 {
         size_t n = re->prog.n;
@@ -792,12 +798,13 @@ int regex_search(const Regex *re, const char *text)
         Steps now = {memory, memory + n, 0}, next = {memory + 2 * n, memory + 3 * n, 0}, swap;
         int32_t before = -1, c, after;
         int len, len_after;
+        unsigned chars = 0;
 
         c = *text ? utf8_next(text, &len) : -1;
         for (;;) {
                 if (follow(re, &now, re->start, before, c)) /* a match may begin here */
                         return 1;
-                if (c < 0)
+                if (c < 0 || (++chars % ASK_EVERY == 0 && cancel_requested()))
                         return 0;
                 text += len;
                 after = *text ? utf8_next(text, &len_after) : -1;

@@ -18,4 +18,7 @@ int regex_search(const Regex *re, const char *text); /* 1 or 0 */
 Regex *regex_free(Regex *re);                        /* takes NULL, returns NULL */
 DEFINE_CLEANUP(Regex *, regex_free)
 
+/* How many steps it has become: what a character of text costs at most. */
+int regex_size(const Regex *re);
+
 enum { REGEX_PROGRAM_MAX = 5000 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "db/regex.h"
 
+#include "base/cancel.h"
 #include "base/mem.h"
 #include "base/test.h"
 #include "base/vec.h"
@@ -165,6 +166,29 @@ TEST(regex_is_linear)
                 CHECK(regex_compile(evil[i], &re) == 0);
                 CHECK(!regex_search(re, text));
         }
+}
+
+static int give_up(void *ctx)
+{
+        return ++*(int *)ctx > 3;
+}
+
+/* Whoever has gone is not searched for to the end. */
+TEST(regex_gives_up)
+{
+        Regex *re CLEANUP(regex_freep) = NULL;
+        char *text CLEANUP(cleanup_free) = mem_alloc(100001);
+        int asked = 0;
+
+        memset(text, 'a', 100000);
+        text[99999] = 'b';
+        CHECK(regex_compile("b", &re) == 0 && regex_size(re) >= 2);
+        CHECK(regex_search(re, text));
+        cancel_watch((CancelWatch){give_up, &asked});
+        CHECK(!regex_search(re, text));
+        CHECK_INT(asked, 4);
+        cancel_watch((CancelWatch){});
+        CHECK(regex_search(re, text));
 }
 
 TEST(regex_malformed_text)

@@ -262,6 +262,7 @@ static int run_cancelled(CallImpl *c)
 static int run_handler(CallImpl *c)
 {
         ProtobufCMessage *req;
+        CancelWatch above;
         void *bytes;
         size_t n;
         int r, had, cancelled;
@@ -283,7 +284,9 @@ static int run_handler(CallImpl *c)
                 r = call_decode(c, &c->arena, bytes, n, &req);
                 if (r == 0) {
                         c->rsp = message_new(&c->arena, c->call.method->rsp);
+                        above = call_watch(c);
                         r = c->call.method->handler(&c->call, req, c->rsp);
+                        cancel_watch(above);
                 }
         }
 
@@ -309,6 +312,16 @@ static int waiting_locked(const CallImpl *c)
         if (c->pending)
                 return c->claim == CLAIM_CANCEL;
         return c->eof && !c->ended && (c->cancelled || !load_full(c->load));
+}
+
+static int nobody_listens(void *ctx)
+{
+        return call_cancelled(ctx);
+}
+
+CancelWatch call_watch(CallImpl *c)
+{
+        return cancel_watch((CancelWatch){nobody_listens, &c->call});
 }
 
 /* Whether the handler is to run now: once. */

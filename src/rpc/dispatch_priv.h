@@ -9,6 +9,7 @@
 #pragma once
 
 #include <stdio.h>
+#include "base/cancel.h"
 #include "base/lock.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -102,6 +103,8 @@ void call_kick(CallImpl *c);
 /* The end: r as a handler returned it. Queues the answer, logs a failure, lets the arena go, tells
  * the transport. By the thread that has the right to. */
 void call_finish(CallImpl *c, int r);
+/* From now on this thread works for the call (base/cancel.h); what it worked for before. */
+CancelWatch call_watch(CallImpl *c);
 /* Unpacks the waiting message; 0 or -code. */
 int call_decode(CallImpl *c, Arena *a, void *bytes, size_t n, ProtobufCMessage **ret);
 

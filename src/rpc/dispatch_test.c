@@ -2,6 +2,7 @@
 #include "rpc/transport.h"
 
 #include "api/grpc/health/v1/health.pb-c.h"
+#include "base/cancel.h"
 #include "base/lock.h"
 #include "base/pool.h"
 #include "base/str.h"
@@ -71,6 +72,8 @@ static int check(Call *c, const Health__HealthCheckRequest *req, Health__HealthC
                 return err_set(c->err, NOT_FOUND, "no %s", req->service);
         if (str_eq(req->service, "ready"))
                 call_reply_encoded(c, "\x08\x02", 2);
+        if (str_eq(req->service, "gone") && cancel_requested())
+                return err_set(c->err, ABORTED, "nobody listens");
         if (str_eq(req->service, "recovered"))
                 err_set(c->err, NOT_FOUND, "does not matter");
         rsp->status = HEALTH__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING;
@@ -285,6 +288,31 @@ TEST(dispatch_unary)
         unary(&f, "recovered", OK, NULL, "\x08\x01");
         f.inline_run = 1;
         unary(&f, "x", OK, NULL, "\x08\x01");
+}
+
+/* A handler's thread can ask, however deep below, whether its call is still wanted. */
+TEST(dispatch_tells_that_nobody_listens)
+{
+        Fixture f CLEANUP(fixture_done) = {};
+        RpcBegin b = {.service = "test.Service",
+                      .method = "Check",
+                      .ops = &ops,
+                      .transport = &f,
+                      .deadline_ns = 1};
+        RpcOutput out;
+        Call *c;
+        Err err;
+
+        fixture_init(&f);
+        unary(&f, "gone", OK, NULL, "\x08\x01");
+        CHECK_INT(rpc_call_begin(f.registry, &b, &c, &err), 0);
+        send_name(c, "gone");
+        rpc_call_end(c);
+        run_jobs(&f);
+        out = collect(&f, c);
+        CHECK_INT(out.code, ABORTED);
+        end_call(c);
+        CHECK(!cancel_requested());
 }
 
 TEST(dispatch_bad_request)

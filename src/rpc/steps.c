@@ -140,6 +140,7 @@ void steps_run(CallImpl *c)
         for (int i = 0; i < STEPS_IN_A_ROW; i++) {
                 void *bytes = NULL;
                 size_t n = 0;
+                CancelWatch above;
                 Step step;
                 int r;
 
@@ -150,7 +151,9 @@ void steps_run(CallImpl *c)
                 if (step == STEP_NONE)
                         return;
 
+                above = call_watch(c);
                 r = run_step(c, step, bytes, n);
+                cancel_watch(above);
                 if (r != RPC_MORE) {
                         finish_stream(c, r);
                         return;
