@@ -17,12 +17,14 @@ static const WorkerMsg samples[] = {
         {.type = WORKER_MSG_HELLO},
         {.type = WORKER_MSG_APPLY, .apply = {1, 1, 1ull << 40, 77, "/snapshots/1/fs"}},
         {.type = WORKER_MSG_IMPORT, .import = {5, 6}},
+        {.type = WORKER_MSG_COMPARE, .compare = {1, 7, 1, UINT64_MAX - 5, 999999999}},
+        {.type = WORKER_MSG_OPAQUE},
         {.type = WORKER_MSG_XATTR, .xattr = {"trusted.overlay.opaque", (const uint8_t *)"y", 1}},
         {.type = WORKER_MSG_MKNOD, .mknod = {"null", 020666, 1, 3, 0, 5}},
         {.type = WORKER_MSG_PARENT, .parent = {"usr/bin"}},
         {.type = WORKER_MSG_REPLY, .reply = {13}},
         {.type = WORKER_MSG_ENTRY, .entry = {1, 1ull << 33, "a", "b"}},
-        {.type = WORKER_MSG_DONE, .done = {9, 2, zero_digest}},
+        {.type = WORKER_MSG_DONE, .done = {9, 2, zero_digest, 7}},
         {.type = WORKER_MSG_FAILED, .failed = {UNKNOWN, "unexpected EOF"}},
 };
 
