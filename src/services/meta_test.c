@@ -854,7 +854,11 @@ TEST(leases_hold_resources)
                 "invalid resource type content/x: invalid argument");
         REFUSED(lease_resource(&b, "AddResource", "l 1/x", "snapshots", "x"), INVALID_ARGUMENT,
                 "invalid snapshot resource type snapshots: invalid argument");
-        CHECK_INT(lease_resource(&b, "AddResource", "l 1/x", "content", "x"), -INVALID_ARGUMENT);
+        REFUSED(lease_resource(&b, "AddResource", "l 1/x", "content", "x"), INVALID_ARGUMENT,
+                "invalid content resource id x: invalid checksum digest format: invalid argument");
+        REFUSED(lease_resource(&b, "AddResource", "l 1/x", "snapshots/", "x"), UNKNOWN,
+                "bucket name required");
+        REFUSED(lease_resource(&b, "AddResource", "l 1/x", "images", ""), UNKNOWN, "key required");
 
         REFUSED(lease_delete(&b, "nope", 0), NOT_FOUND, "lease \"nope\": not found");
         CHECK_INT(lease_delete(&b, "l 1/x", 1), 0);
