@@ -565,6 +565,39 @@ def test_stopped_shim_does_not_delay_recovery_of_others(daemon, rootfs, box):
 
 
 # --------------------------------------------------------------------------------------------------- shims that misbehave
+@pytest.mark.parametrize("runtime", ["io.containerd.runc.v2", DEBIAN_SHIM], ids=["read", "asked"])
+def test_list_agrees_with_get(daemon, rootfs, box, runtime):
+    """What the daemon reads by itself is what the shim would say."""
+    b = box(daemon, rootfs, "agreed", runtime=runtime)
+    c = daemon.client()
+
+    def agreed():
+        listed = c.tasks.List(tasks_pb.ListTasksRequest(), timeout=10).tasks
+        assert list(listed) == [b.state()]
+        return listed[0].status
+
+    b.Create()
+    assert agreed() == task_pb.CREATED
+    b.Start()
+    assert agreed() == task_pb.RUNNING
+    b.Pause()
+    assert agreed() == task_pb.PAUSED
+    b.Resume()
+    assert agreed() == task_pb.RUNNING
+    b.exec("e1", "sleep", "1000")
+    b.Start(exec_id="e1")
+    assert agreed() == task_pb.RUNNING
+    metric, = c.tasks.Metrics(tasks_pb.MetricsRequest(), timeout=10).metrics
+    assert metric.id == "agreed" and metric.data.type_url == "io.containerd.cgroups.v1.Metrics"
+    assert b"\x12\x02\x08\x02" in metric.data.value  # pids { current: 2 }; "io" is a module of Python's own
+    b.Kill(signal=9)
+    b.Wait()
+    assert agreed() == task_pb.STOPPED
+    b.Delete()
+    assert not c.tasks.List(tasks_pb.ListTasksRequest(), timeout=10).tasks
+    assert not c.tasks.Metrics(tasks_pb.MetricsRequest(), timeout=10).metrics
+
+
 def test_stopped_shim_harms_nobody_else(daemon, rootfs, box):
     one, two = box(daemon, rootfs, "one"), box(daemon, rootfs, "two")
     one.run()
@@ -585,7 +618,8 @@ def test_stopped_shim_harms_nobody_else(daemon, rootfs, box):
             with fails(grpc.StatusCode.DEADLINE_EXCEEDED):
                 one.Get()
             tasks = daemon.client().tasks.List(tasks_pb.ListTasksRequest(), timeout=10).tasks
-            assert [t.id for t in tasks] == ["two"]
+            # what the stopped one has left to be read is true: its container runs
+            assert [(t.id, t.status) for t in tasks] == [("one", task_pb.RUNNING), ("two", task_pb.RUNNING)]
             for s in stuck:
                 with pytest.raises(grpc.RpcError):
                     s.result()

@@ -43,10 +43,6 @@ static int list_has(const char *list, const char *word, size_t n)
         return 0;
 }
 
-typedef struct CgroupMount {
-        char *root, *point, *type, *options;
-} CgroupMount;
-
 /* "36 35 98:0 /root /point rw,noatime shared:1 - type source options" */
 static int parse_mount(Arena *a, const char *line, CgroupMount *ret)
 {
@@ -87,26 +83,45 @@ static char *dir_below(Arena *a, const CgroupMount *m, const char *path)
                                      : arena_printf(a, "%s%s", m->point, path + n);
 }
 
-static const char *find_dir(Arena *a, const char *mountinfo, const char *controllers,
-                            const char *path)
+void cgroup_mounts_parse(Arena *a, const char *mountinfo, CgroupMounts *ret)
 {
-        for (const char *line = mountinfo; *line; next_line(&line)) {
+        *ret = (CgroupMounts){.v = arena_array(a, CgroupMount, MAX_LINES)};
+        for (const char *line = mountinfo; *line && ret->n < MAX_LINES; next_line(&line)) {
                 const char *end = strchrnul(line, '\n');
-                CgroupMount m;
-                char *dir;
 
                 /* Most lines are of no interest; look before taking them apart. */
-                if (!memmem(line, (size_t)(end - line), " - cgroup", 9) ||
-                    parse_mount(a, line, &m) < 0 || !mount_serves(&m, controllers))
-                        continue;
-                dir = dir_below(a, &m, path);
+                if (memmem(line, (size_t)(end - line), " - cgroup", 9) &&
+                    parse_mount(a, line, &ret->v[ret->n]) == 0)
+                        ret->n++;
+        }
+}
+
+int cgroup_mounts(Arena *a, CgroupMounts *ret, Err *err)
+{
+        char *mountinfo;
+        int r = file_read(a, AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX, &mountinfo, NULL,
+                          err);
+
+        if (r == 0)
+                cgroup_mounts_parse(a, mountinfo, ret);
+        return r;
+}
+
+static const char *find_dir(Arena *a, const CgroupMounts *mounts, const char *controllers,
+                            const char *path)
+{
+        for (size_t i = 0; i < mounts->n; i++) {
+                const char *dir = mount_serves(&mounts->v[i], controllers)
+                                          ? dir_below(a, &mounts->v[i], path)
+                                          : NULL;
+
                 if (dir)
                         return dir;
         }
         return NULL;
 }
 
-int cgroup_parse(Arena *a, const char *text, const char *mountinfo, CgroupSet *ret, Err *err)
+int cgroup_parse(Arena *a, const char *text, const CgroupMounts *mounts, CgroupSet *ret, Err *err)
 {
         CgroupSet set = {.v = arena_array(a, CgroupDir, MAX_LINES)};
 
@@ -128,7 +143,7 @@ int cgroup_parse(Arena *a, const char *text, const char *mountinfo, CgroupSet *r
                 d->controllers =
                         arena_strndup(a, controllers + 1, (size_t)(path - controllers - 1));
                 d->path = arena_strndup(a, path + 1, n - (size_t)(path + 1 - line));
-                d->dir = find_dir(a, mountinfo, d->controllers, d->path);
+                d->dir = find_dir(a, mounts, d->controllers, d->path);
                 set.n++;
         }
         *ret = set;
@@ -137,11 +152,10 @@ int cgroup_parse(Arena *a, const char *text, const char *mountinfo, CgroupSet *r
 
 int cgroup_find(Arena *a, const char *text, CgroupSet *ret, Err *err)
 {
-        char *mountinfo;
-        int r = file_read(a, AT_FDCWD, "/proc/self/mountinfo", MOUNTINFO_MAX, &mountinfo, NULL,
-                          err);
+        CgroupMounts mounts;
+        int r = cgroup_mounts(a, &mounts, err);
 
-        return r < 0 ? r : cgroup_parse(a, text, mountinfo, ret, err);
+        return r < 0 ? r : cgroup_parse(a, text, &mounts, ret, err);
 }
 
 const char *cgroup_dir(const CgroupSet *set, const char *controller)
@@ -223,9 +237,10 @@ uint64_t cgroup_oom_kills(const char *memory_events)
 
 static void enable_in(Arena *a, const char *dir)
 {
-        char *list = read_text(a, dir, "cgroup.controllers");
-        const char *file = arena_printf(a, "%s/cgroup.subtree_control", dir);
-        int fd CLEANUP(cleanup_fd) = list ? open(file, O_WRONLY | O_CLOEXEC) : -1;
+        int at CLEANUP(cleanup_fd) = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        char *list = read_text(a, at, "cgroup.controllers");
+        int fd CLEANUP(cleanup_fd) =
+                list ? openat(at, "cgroup.subtree_control", O_WRONLY | O_CLOEXEC) : -1;
 
         /* One by one: a single one that cannot be would take the others with it. */
         for (const char *p = list; fd >= 0 && *p && *p != '\n';) {

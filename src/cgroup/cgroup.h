@@ -26,8 +26,21 @@ typedef struct CgroupSet {
 
 /* The text of /proc/PID/cgroup. */
 int cgroup_of_pid(Arena *a, pid_t pid, char **ret, Err *err);
-/* INVALID_ARGUMENT names the line. mountinfo: the text of /proc/self/mountinfo. */
-int cgroup_parse(Arena *a, const char *text, const char *mountinfo, CgroupSet *ret, Err *err);
+
+/* Where the hierarchies are mounted. */
+typedef struct CgroupMount {
+        const char *root, *point, *type, *options;
+} CgroupMount;
+
+typedef struct CgroupMounts {
+        CgroupMount *v;
+        size_t n;
+} CgroupMounts;
+
+void cgroup_mounts_parse(Arena *a, const char *mountinfo, CgroupMounts *ret);
+int cgroup_mounts(Arena *a, CgroupMounts *ret, Err *err); /* of this process */
+/* INVALID_ARGUMENT names the line. */
+int cgroup_parse(Arena *a, const char *text, const CgroupMounts *mounts, CgroupSet *ret, Err *err);
 /* The same for this process' mounts. */
 int cgroup_find(Arena *a, const char *text, CgroupSet *ret, Err *err);
 /* The folder of a v1 controller; NULL: none. "" asks for v2. */

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading the small files of a cgroup. What is absent or unreadable leaves the value alone. */
+/* Reading the small files of a cgroup, in its folder `dir` (a descriptor, -1: none). What is absent
+ * or unreadable leaves the value alone. */
 #pragma once
 
 #include "cgroup/cgroup.h"
 
-/* The text of dir/name in the arena; NULL if there is none. */
-char *read_text(Arena *a, const char *dir, const char *name);
+/* The folder of a controller ("" for v2), O_PATH; -1 if there is none. */
+int open_controller(const CgroupSet *set, const char *controller);
+/* The text of a file in the arena; NULL if there is none. */
+char *read_text(Arena *a, int dir, const char *name);
 /* A file of one number; "max" is max_means. 1 if read. */
-int read_number(Arena *a, const char *dir, const char *name, uint64_t max_means, uint64_t *ret);
+int read_number(Arena *a, int dir, const char *name, uint64_t max_means, uint64_t *ret);
 
 typedef struct KeyField {
         const char *key;
@@ -24,8 +27,16 @@ char *take_word(Arena *a, const char **p);
 void next_line(const char **p);
 
 /* Calls fn with the page size ("2MB") of each hugetlb.SIZE.SUFFIX in dir. */
-void each_hugetlb(Arena *a, const char *dir, const char *suffix,
-                  void (*fn)(void *ctx, const char *size), void *ctx);
+void each_hugetlb(Arena *a, int dir, const char *suffix, void (*fn)(void *ctx, const char *size),
+                  void *ctx);
+
+typedef struct RdmaLine {
+        const char *device;
+        uint32_t handles, objects; /* UINT32_MAX: no limit */
+} RdmaLine;
+
+/* Lines "mlx4_0 hca_handle=2 hca_object=2000", max at most; how many. */
+size_t read_rdma(Arena *a, int dir, const char *name, RdmaLine *ret, size_t max);
 
 /* A message with every field at its default. */
 void *pb_new(Arena *a, const ProtobufCMessageDescriptor *desc);

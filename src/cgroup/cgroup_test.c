@@ -18,6 +18,14 @@ static const char hybrid_mounts[] =
         "32 30 0:28 /docker/abc /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
         "33 30 0:29 / /sys/fs/cgroup/unified rw shared:4 master:2 - cgroup2 cgroup2 rw,nsdelegate\n";
 
+static int parse(Arena *a, const char *text, const char *mountinfo, CgroupSet *ret, Err *err)
+{
+        CgroupMounts mounts;
+
+        cgroup_mounts_parse(a, mountinfo, &mounts);
+        return cgroup_parse(a, text, &mounts, ret, err);
+}
+
 TEST(hybrid_groups_are_found)
 {
         CgroupSet set;
@@ -26,10 +34,9 @@ TEST(hybrid_groups_are_found)
 
         arena_init(&a, SIZE_MAX);
         CHECK_INT(
-                cgroup_parse(
-                        &a,
-                        "5:cpu,cpuacct:/default/c1\n4:memory:/docker/abc/default/c1\n3:name=systemd:/x\n0::/\n",
-                        hybrid_mounts, &set, &err),
+                parse(&a,
+                      "5:cpu,cpuacct:/default/c1\n4:memory:/docker/abc/default/c1\n3:name=systemd:/x\n0::/\n",
+                      hybrid_mounts, &set, &err),
                 0);
         CHECK_INT(set.n, 4);
         CHECK_STR(cgroup_dir(&set, "cpuacct"), "/sys/fs/cgroup/cpu/default/c1");
@@ -37,8 +44,7 @@ TEST(hybrid_groups_are_found)
         CHECK_STR(cgroup_dir(&set, ""), "/sys/fs/cgroup/unified");
         CHECK(!cgroup_dir(&set, "pids"));
         CHECK(!cgroup_is_v2(&set));
-        CHECK_INT(cgroup_parse(&a, "4:memory:/docker/abcdef/c1\n0::/\n", hybrid_mounts, &set, &err),
-                  0);
+        CHECK_INT(parse(&a, "4:memory:/docker/abcdef/c1\n0::/\n", hybrid_mounts, &set, &err), 0);
         CHECK(!cgroup_dir(&set, "memory")); /* beside what is mounted, not below it */
         arena_done(&a);
 }
@@ -53,10 +59,9 @@ TEST(hostile_group_texts_are_refused_or_harmless)
 
         arena_init(&a, SIZE_MAX);
         for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-                CHECK_INT(cgroup_parse(&a, bad[i], hybrid_mounts, &set, &err), -INVALID_ARGUMENT);
-        CHECK_INT(cgroup_parse(&a, "", hybrid_mounts, &set, &err), 0);
-        CHECK_INT(cgroup_parse(&a, "0::/a", " - cgroup2\n- cgroup2 x\n1 2 3 - cgroup2", &set, &err),
-                  0);
+                CHECK_INT(parse(&a, bad[i], hybrid_mounts, &set, &err), -INVALID_ARGUMENT);
+        CHECK_INT(parse(&a, "", hybrid_mounts, &set, &err), 0);
+        CHECK_INT(parse(&a, "0::/a", " - cgroup2\n- cgroup2 x\n1 2 3 - cgroup2", &set, &err), 0);
         CHECK(!cgroup_dir(&set, ""));
         arena_done(&a);
 }

@@ -2,21 +2,35 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
+#include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/str.h"
 #include "cgroup/cgroup_priv.h"
 
-enum { FILE_MAX = 256 * 1024 };
+enum { FILE_MAX = 256 * 1024, AT_ONCE = 8 * 1024 };
 
-char *read_text(Arena *a, const char *dir, const char *name)
+int open_controller(const CgroupSet *set, const char *controller)
 {
-        char *text;
+        const char *dir = cgroup_dir(set, controller);
+
+        return dir ? open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+}
+
+/* The kernel writes the whole text of such a file at the first read, as far as there is room, so
+ * the usual one takes a single read. */
+char *read_text(Arena *a, int dir, const char *name)
+{
+        int fd CLEANUP(cleanup_fd) = dir < 0 ? -1 : openat(dir, name, O_RDONLY | O_CLOEXEC);
+        char buf[AT_ONCE], *text;
+        ssize_t n;
         Err err;
 
-        return file_read(a, AT_FDCWD, arena_printf(a, "%s/%s", dir, name), FILE_MAX, &text, NULL,
-                         &err) < 0
-                       ? NULL
-                       : text;
+        if (fd < 0 || (n = read(fd, buf, sizeof(buf))) < 0)
+                return NULL;
+        if (n < (ssize_t)sizeof(buf))
+                return arena_strndup(a, buf, (size_t)n);
+        return file_read(a, dir, name, FILE_MAX, &text, NULL, &err) < 0 ? NULL : text;
 }
 
 int take_number(const char **p, uint64_t *ret)
@@ -56,7 +70,7 @@ void next_line(const char **p)
                 (*p)++;
 }
 
-int read_number(Arena *a, const char *dir, const char *name, uint64_t max_means, uint64_t *ret)
+int read_number(Arena *a, int dir, const char *name, uint64_t max_means, uint64_t *ret)
 {
         char *text = read_text(a, dir, name);
         const char *p = text;
@@ -92,11 +106,15 @@ size_t parse_keyed(const char *text, const KeyField *fields, size_t n, void *msg
         return known;
 }
 
-void each_hugetlb(Arena *a, const char *dir, const char *suffix,
-                  void (*fn)(void *ctx, const char *size), void *ctx)
+void each_hugetlb(Arena *a, int dir, const char *suffix, void (*fn)(void *ctx, const char *size),
+                  void *ctx)
 {
-        DIR *d = opendir(dir);
+        int fd CLEANUP(cleanup_fd) = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *d = fd < 0 ? NULL : fdopendir(fd);
         struct dirent *e;
+
+        if (d)
+                TAKE_FD(fd);
 
         while (d && (e = readdir(d))) {
                 size_t n = strlen(e->d_name), m = strlen(suffix);
@@ -107,6 +125,35 @@ void each_hugetlb(Arena *a, const char *dir, const char *suffix,
         }
         if (d)
                 closedir(d);
+}
+
+static uint32_t rdma_value(const char *word, const char *key)
+{
+        const char *p = word + strlen(key);
+        uint64_t n = 0;
+
+        if (!str_starts(word, key))
+                return 0;
+        if (str_eq(p, "max"))
+                return UINT32_MAX;
+        return take_number(&p, &n) == 0 ? (uint32_t)MIN(n, (uint64_t)UINT32_MAX) : 0;
+}
+
+size_t read_rdma(Arena *a, int dir, const char *name, RdmaLine *ret, size_t max)
+{
+        char *text = read_text(a, dir, name);
+        size_t n = 0;
+
+        for (const char *line = text; line && *line && n < max; next_line(&line)) {
+                const char *p = line;
+                RdmaLine l = {.device = take_word(a, &p)};
+
+                l.handles = rdma_value(take_word(a, &p), "hca_handle=");
+                l.objects = rdma_value(take_word(a, &p), "hca_object=");
+                if (*l.device)
+                        ret[n++] = l;
+        }
+        return n;
 }
 
 void *pb_new(Arena *a, const ProtobufCMessageDescriptor *desc)

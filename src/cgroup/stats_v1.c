@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* io.containerd.cgroups.v1.Metrics. Each controller has its own folder, and any of them may be
  * missing. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include "api/io/containerd/cgroups/v1/metrics.pb-c.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/str.h"
 #include "cgroup/cgroup_priv.h"
 
@@ -73,14 +76,14 @@ static const KeyField usage_fields[] = {
 
 /* ---- pids, cpu ---- */
 
-static void read_pids(Arena *a, const char *dir, Cgroups1__Metrics *m)
+static void read_pids(Arena *a, int dir, Cgroups1__Metrics *m)
 {
         m->pids = pb_make(a, cgroups1__pids_stat);
         read_number(a, dir, "pids.current", 0, &m->pids->current);
         read_number(a, dir, "pids.max", 0, &m->pids->limit);
 }
 
-static void read_cpu_usage(Arena *a, const char *dir, Cgroups1__CPUUsage *usage)
+static void read_cpu_usage(Arena *a, int dir, Cgroups1__CPUUsage *usage)
 {
         uint64_t per_second = (uint64_t)MAX(sysconf(_SC_CLK_TCK), 1L);
         UsageTicks ticks = {};
@@ -102,17 +105,18 @@ static void read_cpu_usage(Arena *a, const char *dir, Cgroups1__CPUUsage *usage)
 
 static void read_cpu(Arena *a, const CgroupSet *set, Cgroups1__Metrics *m)
 {
-        const char *acct = cgroup_dir(set, "cpuacct"), *cpu = cgroup_dir(set, "cpu");
+        int acct CLEANUP(cleanup_fd) = open_controller(set, "cpuacct");
+        int cpu CLEANUP(cleanup_fd) = open_controller(set, "cpu");
         char *text;
 
-        if (!acct && !cpu)
+        if (acct < 0 && cpu < 0)
                 return;
         m->cpu = pb_make(a, cgroups1__cpustat);
-        if (acct) {
+        if (acct >= 0) {
                 m->cpu->usage = pb_make(a, cgroups1__cpuusage);
                 read_cpu_usage(a, acct, m->cpu->usage);
         }
-        text = cpu ? read_text(a, cpu, "cpu.stat") : NULL;
+        text = read_text(a, cpu, "cpu.stat");
         if (text) {
                 m->cpu->throttling = pb_make(a, cgroups1__throttle);
                 parse_keyed(text, throttle_fields, ARRAY_LEN(throttle_fields), m->cpu->throttling);
@@ -121,7 +125,7 @@ static void read_cpu(Arena *a, const CgroupSet *set, Cgroups1__Metrics *m)
 
 /* ---- memory ---- */
 
-static Cgroups1__MemoryEntry *read_entry(Arena *a, const char *dir, const char *prefix)
+static Cgroups1__MemoryEntry *read_entry(Arena *a, int dir, const char *prefix)
 {
         Cgroups1__MemoryEntry *e = pb_make(a, cgroups1__memory_entry);
 
@@ -133,7 +137,7 @@ static Cgroups1__MemoryEntry *read_entry(Arena *a, const char *dir, const char *
         return e;
 }
 
-static void read_memory(Arena *a, const char *dir, Cgroups1__Metrics *m)
+static void read_memory(Arena *a, int dir, Cgroups1__Metrics *m)
 {
         char *text = read_text(a, dir, "memory.stat");
 
@@ -202,7 +206,7 @@ static void parse_blkio(Arena *a, const char *text, const char *partitions, Blki
         *list.v = v;
 }
 
-static void read_blkio_file(Arena *a, const char *dir, const char *name, const char *partitions,
+static void read_blkio_file(Arena *a, int dir, const char *name, const char *partitions,
                             BlkioList list)
 {
         char *text = read_text(a, dir, name);
@@ -211,9 +215,10 @@ static void read_blkio_file(Arena *a, const char *dir, const char *name, const c
                 parse_blkio(a, text, partitions, list);
 }
 
-static void read_blkio(Arena *a, const char *dir, Cgroups1__Metrics *m)
+static void read_blkio(Arena *a, int dir, Cgroups1__Metrics *m)
 {
-        const char *partitions = read_text(a, "/proc", "partitions");
+        int proc CLEANUP(cleanup_fd) = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        const char *partitions = read_text(a, proc, "partitions");
         Cgroups1__BlkIOStat *s = pb_make(a, cgroups1__blk_iostat);
         char *sectors = read_text(a, dir, "blkio.sectors_recursive");
 
@@ -254,7 +259,7 @@ enum { MAX_HUGETLB = 16, MAX_RDMA = 64 };
 
 typedef struct Hugetlb {
         Arena *a;
-        const char *dir;
+        int dir;
         Cgroups1__Metrics *m;
 } Hugetlb;
 
@@ -275,62 +280,60 @@ static void add_hugetlb(void *ctx, const char *size)
         h->m->hugetlb[h->m->n_hugetlb++] = s;
 }
 
-static uint32_t rdma_value(Arena *a, const char *word, const char *key)
+static void read_hugetlb(Arena *a, int dir, Cgroups1__Metrics *m)
 {
-        const char *p = word + strlen(key);
-        uint64_t n = 0;
+        Hugetlb h = {a, dir, m};
 
-        if (!str_starts(word, key))
-                return 0;
-        if (str_eq(p, "max"))
-                return UINT32_MAX;
-        return take_number(&p, &n) == 0 ? (uint32_t)MIN(n, (uint64_t)UINT32_MAX) : 0;
+        m->hugetlb = arena_array(a, Cgroups1__HugetlbStat *, MAX_HUGETLB);
+        each_hugetlb(a, dir, ".usage_in_bytes", add_hugetlb, &h);
 }
 
-/* Lines "mlx4_0 hca_handle=2 hca_object=2000". */
-static size_t read_rdma(Arena *a, const char *dir, const char *name, Cgroups1__RdmaEntry ***ret)
+static size_t read_rdma_entries(Arena *a, int dir, const char *name, Cgroups1__RdmaEntry ***ret)
 {
-        char *text = read_text(a, dir, name);
-        size_t n = 0;
+        RdmaLine lines[MAX_RDMA];
+        size_t n = read_rdma(a, dir, name, lines, MAX_RDMA);
 
-        *ret = arena_array(a, Cgroups1__RdmaEntry *, MAX_RDMA);
-        for (const char *line = text; line && *line && n < MAX_RDMA; next_line(&line)) {
-                const char *p = line;
-                Cgroups1__RdmaEntry *e = pb_make(a, cgroups1__rdma_entry);
+        *ret = arena_array(a, Cgroups1__RdmaEntry *, n);
+        for (size_t i = 0; i < n; i++) {
+                Cgroups1__RdmaEntry *e = (*ret)[i] = pb_make(a, cgroups1__rdma_entry);
 
-                e->device = take_word(a, &p);
-                e->hca_handles = rdma_value(a, take_word(a, &p), "hca_handle=");
-                e->hca_objects = rdma_value(a, take_word(a, &p), "hca_object=");
-                if (*e->device)
-                        (*ret)[n++] = e;
+                e->device = lines[i].device;
+                e->hca_handles = lines[i].handles;
+                e->hca_objects = lines[i].objects;
         }
         return n;
+}
+
+/* Each controller's folder in its turn; -1 when the container has none there. */
+static void read_all(Arena *a, const CgroupSet *set, Cgroups1__Metrics *m)
+{
+        int memory CLEANUP(cleanup_fd) = open_controller(set, "memory");
+        int pids CLEANUP(cleanup_fd) = open_controller(set, "pids");
+        int blkio CLEANUP(cleanup_fd) = open_controller(set, "blkio");
+        int hugetlb CLEANUP(cleanup_fd) = open_controller(set, "hugetlb");
+        int rdma CLEANUP(cleanup_fd) = open_controller(set, "rdma");
+
+        if (memory >= 0)
+                read_memory(a, memory, m);
+        if (pids >= 0)
+                read_pids(a, pids, m);
+        read_cpu(a, set, m);
+        if (blkio >= 0)
+                read_blkio(a, blkio, m);
+        if (hugetlb >= 0)
+                read_hugetlb(a, hugetlb, m);
+        if (rdma >= 0) {
+                m->rdma = pb_make(a, cgroups1__rdma_stat);
+                m->rdma->n_current = read_rdma_entries(a, rdma, "rdma.current", &m->rdma->current);
+                m->rdma->n_limit = read_rdma_entries(a, rdma, "rdma.max", &m->rdma->limit);
+        }
 }
 
 int stats_v1(Arena *a, const CgroupSet *set, Google__Protobuf__Any *ret, Err *err)
 {
         Cgroups1__Metrics *m = pb_make(a, cgroups1__metrics);
-        const char *dir;
 
-        if ((dir = cgroup_dir(set, "memory")) && access(dir, F_OK) == 0)
-                read_memory(a, dir, m);
-        if ((dir = cgroup_dir(set, "pids")) && access(dir, F_OK) == 0)
-                read_pids(a, dir, m);
-        if ((dir = cgroup_dir(set, "cpuacct")) && access(dir, F_OK) == 0)
-                read_cpu(a, set, m);
-        if ((dir = cgroup_dir(set, "blkio")) && access(dir, F_OK) == 0)
-                read_blkio(a, dir, m);
-        if ((dir = cgroup_dir(set, "hugetlb"))) {
-                Hugetlb h = {a, dir, m};
-
-                m->hugetlb = arena_array(a, Cgroups1__HugetlbStat *, MAX_HUGETLB);
-                each_hugetlb(a, dir, ".usage_in_bytes", add_hugetlb, &h);
-        }
-        if ((dir = cgroup_dir(set, "rdma"))) {
-                m->rdma = pb_make(a, cgroups1__rdma_stat);
-                m->rdma->n_current = read_rdma(a, dir, "rdma.current", &m->rdma->current);
-                m->rdma->n_limit = read_rdma(a, dir, "rdma.max", &m->rdma->limit);
-        }
+        read_all(a, set, m);
         if (!m->memory && !m->pids && !m->cpu && !m->blkio)
                 return err_set(err, NOT_FOUND, "cgroup does not exist: not found");
         pb_any(a, &m->base, ret);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "api/io/containerd/cgroups/v2/metrics.pb-c.h"
+#include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/str.h"
 #include "cgroup/cgroup_priv.h"
 
@@ -96,7 +98,7 @@ static Cgroups2__PSIData *parse_psi_line(Arena *a, const char *p)
         return d;
 }
 
-static Cgroups2__PSIStats *read_psi(Arena *a, const char *dir, const char *name)
+static Cgroups2__PSIStats *read_psi(Arena *a, int dir, const char *name)
 {
         char *text = read_text(a, dir, name);
         Cgroups2__PSIStats *s;
@@ -115,7 +117,7 @@ static Cgroups2__PSIStats *read_psi(Arena *a, const char *dir, const char *name)
 
 /* ---- controllers ---- */
 
-static void read_memory(Arena *a, const char *dir, Cgroups2__Metrics *m)
+static void read_memory(Arena *a, int dir, Cgroups2__Metrics *m)
 {
         char *text = read_text(a, dir, "memory.stat");
 
@@ -161,7 +163,7 @@ static Cgroups2__IOEntry *parse_io_line(Arena *a, const char *p)
         return e;
 }
 
-static void read_io(Arena *a, const char *dir, Cgroups2__Metrics *m)
+static void read_io(Arena *a, int dir, Cgroups2__Metrics *m)
 {
         char *text = read_text(a, dir, "io.stat");
         Cgroups2__IOEntry *e;
@@ -178,7 +180,7 @@ static void read_io(Arena *a, const char *dir, Cgroups2__Metrics *m)
 
 typedef struct Hugetlb {
         Arena *a;
-        const char *dir;
+        int dir;
         Cgroups2__Metrics *m;
 } Hugetlb;
 
@@ -202,33 +204,18 @@ static void add_hugetlb(void *ctx, const char *size)
         h->m->hugetlb[h->m->n_hugetlb++] = s;
 }
 
-static uint32_t rdma_value(const char *word, const char *key)
+static size_t read_rdma_entries(Arena *a, int dir, const char *name, Cgroups2__RdmaEntry ***ret)
 {
-        const char *p = word + strlen(key);
-        uint64_t n = 0;
+        RdmaLine lines[MAX_RDMA];
+        size_t n = read_rdma(a, dir, name, lines, MAX_RDMA);
 
-        if (!str_starts(word, key))
-                return 0;
-        if (str_eq(p, "max"))
-                return UINT32_MAX;
-        return take_number(&p, &n) == 0 ? (uint32_t)MIN(n, (uint64_t)UINT32_MAX) : 0;
-}
+        *ret = arena_array(a, Cgroups2__RdmaEntry *, n);
+        for (size_t i = 0; i < n; i++) {
+                Cgroups2__RdmaEntry *e = (*ret)[i] = pb_make(a, cgroups2__rdma_entry);
 
-static size_t read_rdma(Arena *a, const char *dir, const char *name, Cgroups2__RdmaEntry ***ret)
-{
-        char *text = read_text(a, dir, name);
-        size_t n = 0;
-
-        *ret = arena_array(a, Cgroups2__RdmaEntry *, MAX_RDMA);
-        for (const char *line = text; line && *line && n < MAX_RDMA; next_line(&line)) {
-                const char *p = line;
-                Cgroups2__RdmaEntry *e = pb_make(a, cgroups2__rdma_entry);
-
-                e->device = take_word(a, &p);
-                e->hca_handles = rdma_value(take_word(a, &p), "hca_handle=");
-                e->hca_objects = rdma_value(take_word(a, &p), "hca_object=");
-                if (*e->device)
-                        (*ret)[n++] = e;
+                e->device = lines[i].device;
+                e->hca_handles = lines[i].handles;
+                e->hca_objects = lines[i].objects;
         }
         return n;
 }
@@ -236,11 +223,11 @@ static size_t read_rdma(Arena *a, const char *dir, const char *name, Cgroups2__R
 int stats_v2(Arena *a, const CgroupSet *set, Google__Protobuf__Any *ret, Err *err)
 {
         Cgroups2__Metrics *m = pb_make(a, cgroups2__metrics);
-        const char *dir = cgroup_dir(set, "");
+        int dir CLEANUP(cleanup_fd) = open_controller(set, "");
         Hugetlb h = {a, dir, m};
         char *text;
 
-        if (!dir || access(dir, F_OK) < 0)
+        if (dir < 0)
                 return err_set(err, NOT_FOUND, "cgroup does not exist: not found");
         m->pids = pb_make(a, cgroups2__pids_stat);
         read_number(a, dir, "pids.current", UINT64_MAX, &m->pids->current);
@@ -256,8 +243,8 @@ int stats_v2(Arena *a, const CgroupSet *set, Google__Protobuf__Any *ret, Err *er
         m->hugetlb = arena_array(a, Cgroups2__HugeTlbStat *, MAX_HUGETLB);
         each_hugetlb(a, dir, ".current", add_hugetlb, &h);
         m->rdma = pb_make(a, cgroups2__rdma_stat);
-        m->rdma->n_current = read_rdma(a, dir, "rdma.current", &m->rdma->current);
-        m->rdma->n_limit = read_rdma(a, dir, "rdma.max", &m->rdma->limit);
+        m->rdma->n_current = read_rdma_entries(a, dir, "rdma.current", &m->rdma->current);
+        m->rdma->n_limit = read_rdma_entries(a, dir, "rdma.max", &m->rdma->limit);
         pb_any(a, &m->base, ret);
         return 0;
 }

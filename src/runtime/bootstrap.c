@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "rpc/message.h"
+#include "spec/bundle.h"
 #include "api/containerd/runtime/bootstrap/v1/bootstrap.pb-c.h"
 
 enum { SHOWN = 200, ADDRESS_FILE_MAX = 64 * 1024 };
@@ -118,6 +119,17 @@ static int parse_json(const char *text, json_t **ret_doc, int64_t *ret_version,
         return *ret_version >= 2;
 }
 
+static int json_looks(const json_t *doc)
+{
+        const json_t *metadata = NULL;
+        const char *look = NULL;
+        Err ignored = {};
+
+        return json_get_obj(doc, "metadata", &metadata, &ignored) == 0 && metadata &&
+               json_get_str(metadata, BOOTSTRAP_LOOK, &look, &ignored) == 0 && look &&
+               str_eq(look, BOOTSTRAP_LOOK_V1);
+}
+
 int bootstrap_parse(Arena *a, const void *bytes, size_t n, Bootstrap *ret, Err *err)
 {
         json_t *doc CLEANUP(json_decrefp) = NULL;
@@ -126,6 +138,7 @@ int bootstrap_parse(Arena *a, const void *bytes, size_t n, Bootstrap *ret, Err *
         int64_t version = 0;
         Err ignored = {};
 
+        *ret = (Bootstrap){};
         if (message_unpack(a, &bootstrap__bootstrap_result__descriptor, bytes, n, &m, &ignored) ==
             0) {
                 const Bootstrap__BootstrapResult *result = (const void *)m;
@@ -133,14 +146,19 @@ int bootstrap_parse(Arena *a, const void *bytes, size_t n, Bootstrap *ret, Err *
                 /* nothing printed decodes as well: then it is the protocol that is missed first */
                 if (n == 0)
                         return check(a, 2, "", "", ret, err);
+                for (size_t i = 0; i < result->n_metadata; i++)
+                        ret->looks |= str_eq(result->metadata[i]->key, BOOTSTRAP_LOOK) &&
+                                      str_eq(result->metadata[i]->value, BOOTSTRAP_LOOK_V1);
                 return check(a, result->version, result->protocol, result->address, ret, err);
         }
         if (memchr(bytes, 0, n))
                 return err_set(err, UNKNOWN,
                                "neither an address nor a bootstrap result in %zu bytes", n);
         text = trimmed(a, bytes, n);
-        if (parse_json(text, &doc, &version, &protocol, &address))
+        if (parse_json(text, &doc, &version, &protocol, &address)) {
+                ret->looks = json_looks(doc);
                 return check(a, version, protocol, address, ret, err);
+        }
         return check(a, 2, "ttrpc", text, ret, err);
 }
 
@@ -153,6 +171,9 @@ int bootstrap_save(const char *bundle, const Bootstrap *b, Err *err)
         char *text CLEANUP(cleanup_free) = NULL;
         int r;
 
+        if (j && b->looks)
+                json_object_set_new(j, "metadata",
+                                    json_pack("{s:s}", BOOTSTRAP_LOOK, BOOTSTRAP_LOOK_V1));
         if (!j)
                 return err_set(err, INTERNAL, "bootstrap.json: address is not UTF-8");
         text = json_text(j);

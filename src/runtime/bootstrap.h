@@ -13,6 +13,7 @@
 typedef struct Bootstrap {
         int version;         /* of the task API: 2 or 3 */
         const char *address; /* "unix:///run/..." or an absolute path */
+        int looks;           /* it leaves in the bundle what spec/bundle.h names */
 } Bootstrap;
 
 typedef struct BootstrapInput {

@@ -10,6 +10,7 @@
 #include "rpc/message.h"
 #include "runtime/bootstrap.h"
 #include "runtime/shim.h"
+#include "spec/bundle.h"
 
 static int parse(const char *text, size_t n, Bootstrap *ret, Err *err)
 {
@@ -103,6 +104,33 @@ TEST(answers_that_are_none_are_refused)
         CHECK(parse(longest, 4999, &b, &err) == -UNKNOWN);
 }
 
+TEST(a_shim_says_that_it_can_be_read)
+{
+        Bootstrap__BootstrapResult result = BOOTSTRAP__BOOTSTRAP_RESULT__INIT;
+        Bootstrap__BootstrapResult__MetadataEntry entry =
+                BOOTSTRAP__BOOTSTRAP_RESULT__METADATA_ENTRY__INIT;
+        Bootstrap__BootstrapResult__MetadataEntry *metadata[] = {&entry};
+        Arena a CLEANUP(arena_done);
+        Bootstrap got = {};
+        Err err = {};
+        size_t n;
+        void *bytes;
+
+        arena_init(&a, SIZE_MAX);
+        result.version = 3;
+        result.address = "unix:///s";
+        result.protocol = "ttrpc";
+        result.metadata = metadata;
+        result.n_metadata = 1;
+        entry.key = BOOTSTRAP_LOOK;
+        entry.value = BOOTSTRAP_LOOK_V1;
+        bytes = message_pack(&a, &result, &n);
+        CHECK(bootstrap_parse(&a, bytes, n, &got, &err) == 0 && got.looks);
+        entry.value = "2"; /* of the future: something else lies there */
+        bytes = message_pack(&a, &result, &n);
+        CHECK(bootstrap_parse(&a, bytes, n, &got, &err) == 0 && !got.looks);
+}
+
 TEST(bootstrap_is_kept_in_the_bundle)
 {
         Bootstrap b = {3, "unix:///run/s/a"}, got = {};
@@ -123,6 +151,10 @@ TEST(bootstrap_is_kept_in_the_bundle)
         CHECK_STR(text, "{\"version\":3,\"address\":\"unix:///run/s/a\",\"protocol\":\"ttrpc\"}");
         CHECK(bootstrap_load(&a, dir, &got, &err) == 0 && got.version == 3);
         CHECK_STR(got.address, "unix:///run/s/a");
+        CHECK(!got.looks);
+        b.looks = 1;
+        CHECK(bootstrap_save(dir, &b, &err) == 0);
+        CHECK(bootstrap_load(&a, dir, &got, &err) == 0 && got.looks);
         CHECK(file_write(AT_FDCWD, path, "garbage", 7, 0644, &err) == 0);
         CHECK(bootstrap_load(&a, dir, &got, &err) == -UNKNOWN);
         CHECK(strstr(err.msg, "bootstrap.json"));

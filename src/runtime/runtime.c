@@ -185,6 +185,11 @@ const RuntimeTimeouts *runtime_timeouts(const Runtime *rt)
         return &rt->timeouts;
 }
 
+void runtime_run(Runtime *rt, PoolFn fn, void *ctx)
+{
+        pool_submit(rt->pool, fn, ctx);
+}
+
 void runtime_post(Runtime *rt, void (*fn)(void *ctx), void *ctx)
 {
         loop_post(rt->loop, fn, ctx);

@@ -19,6 +19,7 @@
 #include "base/list.h"
 #include "base/loop.h"
 #include "base/pool.h"
+#include "cgroup/cgroup.h"
 #include "events/exchange.h"
 #include "ttrpc/client.h"
 #include "api/containerd/task/v3/task.pb-c.h"
@@ -79,6 +80,8 @@ void runtime_stop(Runtime *rt);
 Runtime *runtime_free(Runtime *rt);
 /* With nothing left to its default. */
 const RuntimeTimeouts *runtime_timeouts(const Runtime *rt);
+/* fn runs on a pool thread. */
+void runtime_run(Runtime *rt, PoolFn fn, void *ctx);
 /* fn runs on the loop's thread. */
 void runtime_post(Runtime *rt, void (*fn)(void *ctx), void *ctx);
 
@@ -99,6 +102,15 @@ uint32_t task_pid(const Task *t); /* of init */
 /* 1 when the task is still being recovered: fn will run on a pool thread when that has ended, well
  * or badly (look it up again). 0 when it is usable now; fn will not run. */
 int task_defer(Task *t, void (*fn)(void *ctx), void *ctx);
+
+/*
+ * What State and Stats of init would answer, read from what our own shim leaves behind; 1, or 0
+ * when the shim has to be asked: it is not ours, or there is nothing to read. Pool threads. What
+ * they give lives in the arena. mounts: of this process, for all tasks of one question.
+ */
+int task_look_state(const Task *t, Arena *a, const Task__StateResponse **ret);
+int task_look_stats(const Task *t, Arena *a, const CgroupMounts *mounts,
+                    Google__Protobuf__Any *ret);
 
 /* Sends one call of the task service, v2 or v3 as the shim speaks; fn runs once, on the loop's
  * thread, never before this returns. timeout_ms 0: no deadline. Codes: the shim's own;

@@ -118,6 +118,7 @@ struct Task {
         TtrpcClient *client; /* constant from connecting to the end; closed by the loop */
         int api;             /* 2 or 3; loop's thread, constant once READY */
         char *address;       /* of the shim; as client */
+        int looks;           /* see task_look_state(); as client */
         List node;           /* in rt->connected */
         int connected;       /* loop's thread; then the connection holds a reference */
         struct ShimLog *log; /* loop's thread */

@@ -111,6 +111,7 @@ int task_connect(Task *t, const Bootstrap *b, Err *err)
                 return err_wrap(err, "connect to shim of %s", t->id);
         t->api = b->version;
         t->address = mem_strdup(b->address);
+        t->looks = b->looks;
         t->connected = 1;
         list_append(&t->rt->connected, &t->node);
         task_ref(t);

@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "rpc/message.h"
 #include "shim/bootstrap.h"
+#include "spec/bundle.h"
 
 typedef struct Flag {
         const char *name;
@@ -139,6 +140,9 @@ int bootstrap_read(Arena *a, const ShimFlags *flags, const char *env_ttrpc_addre
 
 const void *bootstrap_answer(Arena *a, const Bootstrap *b, const char *address, size_t *ret_n)
 {
+        Bootstrap__BootstrapResult__MetadataEntry look =
+                BOOTSTRAP__BOOTSTRAP_RESULT__METADATA_ENTRY__INIT;
+        Bootstrap__BootstrapResult__MetadataEntry *metadata[] = {&look};
         Bootstrap__BootstrapResult result = BOOTSTRAP__BOOTSTRAP_RESULT__INIT;
 
         if (!b->modern) {
@@ -148,6 +152,10 @@ const void *bootstrap_answer(Arena *a, const Bootstrap *b, const char *address, 
         result.version = 3;
         result.address = address;
         result.protocol = "ttrpc";
+        look.key = BOOTSTRAP_LOOK;
+        look.value = BOOTSTRAP_LOOK_V1;
+        result.metadata = metadata;
+        result.n_metadata = ARRAY_LEN(metadata);
         return message_pack(a, &result, ret_n);
 }
 

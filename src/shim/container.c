@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include "base/mem.h"
+#include "shim/look.h"
 #include "shim/op.h"
 
 static void process_init(Process *p, Container *c, const char *exec_id)
@@ -65,6 +66,7 @@ Container *container_unref(Container *c)
 void container_gone(Container *c)
 {
         c->gone = 1;
+        look_forget(c);
         list_remove(&c->link);
         while (!list_empty(&c->execs))
                 exec_free(LIST_FIRST(&c->execs, Process, link));
@@ -116,6 +118,19 @@ int process_find(Shim *s, const char *id, const char *exec_id, Process **ret, Er
                 return r;
         *ret = str_empty(exec_id) ? &c->init : exec_find(c, exec_id);
         return *ret ? 0 : err_set(err, NOT_FOUND, "process does not exist %s: not found", exec_id);
+}
+
+void process_set_state(Process *p, ProcState state)
+{
+        p->state = state;
+        if (process_is_init(p))
+                look_note(p->container);
+}
+
+void container_set_pausing(Container *c, int pausing)
+{
+        c->pausing = pausing;
+        look_note(c);
 }
 
 Process *exec_new(Container *c, const char *exec_id)

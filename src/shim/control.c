@@ -43,7 +43,7 @@ static int start_done(Op *op, int r, OpReply *reply, Err *err)
         Events__TaskStart ev = EVENTS__TASK_START__INIT;
 
         if (r == 0) {
-                p->state = PROC_RUNNING;
+                process_set_state(p, PROC_RUNNING);
                 ev.container_id = op->container->id;
                 ev.pid = (uint32_t)p->pid;
                 event_publish(op->container->shim->publisher, "/tasks/start", &ev);
@@ -142,8 +142,10 @@ static int pause_begin(Op *op, Err *err)
         Container *c = op->container;
         int r = state_check(0, c->init.state, ACT_PAUSE, err);
 
-        if (r == 0)
-                c->pausing = c->init.held = op->holds = 1;
+        if (r == 0) {
+                c->init.held = op->holds = 1;
+                container_set_pausing(c, 1);
+        }
         return r;
 }
 
@@ -163,9 +165,9 @@ static int pause_done(Op *op, int r, OpReply *reply, Err *err)
 
         if (!op->holds)
                 return r;
-        c->pausing = 0;
+        container_set_pausing(c, 0);
         if (r == 0) {
-                c->init.state = PROC_PAUSED;
+                process_set_state(&c->init, PROC_PAUSED);
                 ev.container_id = c->id;
                 event_publish(c->shim->publisher, "/tasks/paused", &ev);
         }
@@ -203,7 +205,7 @@ static int resume_done(Op *op, int r, OpReply *reply, Err *err)
         if (!op->holds)
                 return r;
         if (r == 0) {
-                c->init.state = PROC_RUNNING;
+                process_set_state(&c->init, PROC_RUNNING);
                 ev.container_id = c->id;
                 event_publish(c->shim->publisher, "/tasks/resumed", &ev);
         }

@@ -17,6 +17,7 @@
 #include "mount/mount_pb.h"
 #include "shim/bootstrap.h"
 #include "shim/create.h"
+#include "shim/look.h"
 #include "shim/op.h"
 #include "shim/removal.h"
 #include "spec/identifier.h"
@@ -92,7 +93,7 @@ static int mount_rootfs(Arena *a, const Task__CreateTaskRequest *req, Err *err)
 
 /* What later needs the cgroup's name, and the watch on it. Missing groups are no failure: a
  * container may have none. */
-static void look_at_cgroup(Arena *a, pid_t pid, OpReply *reply)
+static void look_at_cgroup(Arena *a, const char *bundle, pid_t pid, OpReply *reply)
 {
         CgroupOom oom;
         CgroupSet set;
@@ -103,6 +104,7 @@ static void look_at_cgroup(Arena *a, pid_t pid, OpReply *reply)
                 return;
         reply->data = text;
         reply->n_data = strlen(text) + 1;
+        look_note_cgroup(bundle, text);
         if (cgroup_find(a, text, &set, &err) < 0)
                 return;
         cgroup_enable_controllers(a, &set);
@@ -176,7 +178,7 @@ static int create_run(Op *op, OpReply *reply, Err *err)
         }
         if (private_pid_ns(&a, c->bundle))
                 reply->flags |= OP_PRIVATE_PID_NS;
-        look_at_cgroup(&a, reply->pid, reply);
+        look_at_cgroup(&a, c->bundle, reply->pid, reply);
         return 0;
 }
 
@@ -233,6 +235,7 @@ static int create_done(Op *op, int r, OpReply *reply, Err *err)
                 c->cgroup = mem_strdup(reply->data);
         exits_register(p, reply->pid);
         exits_logger(p);
+        look_note(c);
         publish_create(c, op->req);
         if (oom_start(&c->oom, c->shim->loop, !!(reply->flags & FLAG_OOM_V2),
                       op_take_fd(reply, SLOT_OOM_EVENT), op_take_fd(reply, SLOT_OOM_STATE), on_oom,

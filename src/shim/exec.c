@@ -169,7 +169,7 @@ static int start_done(Op *op, int r, OpReply *reply, Err *err)
                 return r;
         }
         exits_register(p, reply->pid);
-        p->state = PROC_RUNNING;
+        process_set_state(p, PROC_RUNNING);
         /* It runs; without descriptors for its stdio it would be stopped by its own output, so it
          * must not go on. */
         if (proc_io_start(&p->io, c->shim->loop, reply->fds, reply->logger, on_output_end, p,

@@ -156,14 +156,14 @@ static void init_exited(Container *c)
                 op_submit(&kill_all_op, c, NULL, NULL, NULL);
         }
         if (p->state == PROC_PAUSED) {
-                p->state = PROC_RUNNING;
+                process_set_state(p, PROC_RUNNING);
                 op_submit(&thaw_op, c, NULL, NULL, NULL);
         }
         if (c->killing_all || p->state == PROC_STOPPED || execs_alive(c))
                 return;
         oom_check(&c->oom);
         oom_stop(&c->oom);
-        p->state = PROC_STOPPED;
+        process_set_state(p, PROC_STOPPED);
         proc_io_pump(&p->io);
         publish_exit(p);
         process_wake(p);
@@ -179,7 +179,7 @@ static void process_exited(Process *p)
                 init_exited(c);
                 return;
         }
-        p->state = PROC_STOPPED;
+        process_set_state(p, PROC_STOPPED);
         proc_io_pump(&p->io);
         publish_exit(p);
         process_wake(p);

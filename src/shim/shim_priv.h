@@ -3,6 +3,7 @@
 #pragma once
 
 #include <sys/types.h>
+#include "api/containerd/task/v3/task.pb-c.h"
 #include "base/clock.h"
 #include "base/list.h"
 #include "base/loop.h"
@@ -93,6 +94,9 @@ Container *container_lookup(Shim *s, const char *id);
 int container_find(Shim *s, const char *id, Container **ret, Err *err);
 /* The container's process; exec_id "" is init. NOT_FOUND. */
 int process_find(Shim *s, const char *id, const char *exec_id, Process **ret, Err *err);
+/* Where init's state changes, so that nothing forgets look_note(). */
+void process_set_state(Process *p, ProcState state);
+void container_set_pausing(Container *c, int pausing);
 Process *exec_new(Container *c, const char *exec_id);
 Process *exec_find(Container *c, const char *exec_id);
 void exec_free(Process *p);
@@ -125,6 +129,8 @@ void deletions_go_on(Process *p);
 void deletions_cancel(Process *p);
 
 /* shim/task.c */
+/* What State answers; borrows from p, times in the arena. */
+void process_describe(const Process *p, Arena *a, Task__StateResponse *ret);
 extern const RpcService task_service_v2, task_service_v3;
 
 /* shim/serve.c */

@@ -28,6 +28,25 @@ static int task_status(const Process *p)
         return by_state[p->state];
 }
 
+void process_describe(const Process *p, Arena *a, Task__StateResponse *ret)
+{
+        int stopped = p->state == PROC_STOPPED;
+
+        ret->id = p->container->id;
+        ret->bundle = p->container->bundle;
+        ret->pid = (uint32_t)p->pid;
+        ret->status = (TaskTypes__Status)task_status(p);
+        ret->stdin = p->stdio.in;
+        ret->stdout = p->stdio.out;
+        ret->stderr = p->stdio.err;
+        ret->terminal = p->stdio.terminal;
+        ret->exit_status = stopped ? (uint32_t)p->exit_status : 0;
+        ret->exited_at = message_make(a, google__protobuf__timestamp);
+        ret->exited_at->seconds = stopped ? p->exited_at.sec : TIME_YEAR1.sec;
+        ret->exited_at->nanos = stopped ? p->exited_at.nsec : 0;
+        ret->exec_id = p->exec_id;
+}
+
 static int task_state(Call *call, const Task__StateRequest *req, Task__StateResponse *rsp)
 {
         Process *p;
@@ -35,19 +54,7 @@ static int task_state(Call *call, const Task__StateRequest *req, Task__StateResp
 
         if (r < 0)
                 return r;
-        rsp->id = p->container->id;
-        rsp->bundle = p->container->bundle;
-        rsp->pid = (uint32_t)p->pid;
-        rsp->status = (TaskTypes__Status)task_status(p);
-        rsp->stdin = p->stdio.in;
-        rsp->stdout = p->stdio.out;
-        rsp->stderr = p->stdio.err;
-        rsp->terminal = p->stdio.terminal;
-        rsp->exit_status = p->state == PROC_STOPPED ? (uint32_t)p->exit_status : 0;
-        rsp->exited_at = message_make(call->arena, google__protobuf__timestamp);
-        rsp->exited_at->seconds = p->state == PROC_STOPPED ? p->exited_at.sec : TIME_YEAR1.sec;
-        rsp->exited_at->nanos = p->state == PROC_STOPPED ? p->exited_at.nsec : 0;
-        rsp->exec_id = p->exec_id;
+        process_describe(p, call->arena, rsp);
         return 0;
 }
 
