@@ -4,6 +4,7 @@ containerd's class and a sentence that names the thing. Which kinds of wrong a m
 what it must answer stands in EXPECTED, where every method has a line: a new method without one fails here."""
 import itertools
 import os
+import re
 
 import grpc
 import pytest
@@ -65,7 +66,8 @@ class Thing:
         own = {"Containers": "c", "Images": "i", "Leases": "l", "Content": "r", "Snapshots": "a", "Tasks": "c",
                "Introspection": "task"}.get(service, "x")
         return {"id": own, "name": own, "key": "a", "container_id": "c", "sandbox_id": "b", "exec_id": "e", "ref": "r",
-                "snapshotter": "native", "parent": "s", "topic": "/a/b", "namespace": "default", "media_type": "m", "sandboxer": "shim",
+                "snapshotter": "native", "parent": "s", "topic": "/a/b", "namespace": "default", "sandboxer": "shim",
+                "media_type": "application/vnd.oci.image.layer.v1.tar",
                 "type": "io.containerd.runtime.v2" if service == "Introspection" else "bind"}.get(name, "")
 
     def good(self, path, m, depth=0):
@@ -107,6 +109,8 @@ def find(m, wanted, seen=()):
 
 
 def find_id(m):
+    if m.name in ("ControllerCreateRequest", "ControllerUpdateRequest"):
+        return ["sandbox", "sandbox_id"]  # which counts for more than the one beside it
     for name in IDS:
         path = find(m, lambda f: f.name == name and f.type == f.TYPE_STRING and f.label != f.LABEL_REPEATED)
         if path and len(path) <= 2:
@@ -192,7 +196,7 @@ def ask(channel, path, m, request, ns, lease):
                 pass
         return "OK", ""
     except grpc.RpcError as e:
-        return e.code().name, e.details()
+        return e.code().name, "" if e.code() == grpc.StatusCode.DEADLINE_EXCEEDED else e.details()
 
 
 # --------------------------------------------------------------------------------------------------- the expected
@@ -245,13 +249,10 @@ SERVICE = {
         "resource absent": ("INVALID_ARGUMENT", "resource must be set: invalid argument"),
     },
     "Mounts": {
-        "namespace missing": ("UNIMPLEMENTED", "unknown service containerd.services.mounts.v1.Mounts"),
-        "namespace illegal": ("UNIMPLEMENTED", "unknown service containerd.services.mounts.v1.Mounts"),
-        "namespace unknown": ("UNIMPLEMENTED", "unknown service containerd.services.mounts.v1.Mounts"),
-        "lease gone": ("UNIMPLEMENTED", "unknown service containerd.services.mounts.v1.Mounts"),
-        "id missing": ("UNIMPLEMENTED", "unknown service containerd.services.mounts.v1.Mounts"),
-        "id illegal": ("UNIMPLEMENTED", "unknown service containerd.services.mounts.v1.Mounts"),
-        "id unknown": ("UNIMPLEMENTED", "unknown service containerd.services.mounts.v1.Mounts"),
+        "namespace unknown": ("NOT_FOUND", 'mount "x" not found'),
+        "id missing": ("NOT_FOUND", 'mount "" not found'),
+        "id illegal": ("NOT_FOUND", 'mount "../x" not found'),
+        "id unknown": ("NOT_FOUND", 'mount "{ns}-none" not found'),
     },
     "Namespaces": {
         "namespace missing": ("OK", ""),
@@ -269,6 +270,12 @@ SERVICE = {
         "id unknown": ("NOT_FOUND", 'bucket "{ns}-none" not found: not found'),
         "type wrong": ("OK", ""),
         "sandbox absent": ("INVALID_ARGUMENT", "sandbox must be set: invalid argument"),
+    },
+    "Controller": {
+        "namespace unknown": ("NOT_FOUND", 'sandbox "b": not found'),
+        "id missing": ("NOT_FOUND", 'sandbox "": not found'),
+        "id illegal": ("NOT_FOUND", 'sandbox "../x": not found'),
+        "id unknown": ("NOT_FOUND", 'sandbox "{ns}-none": not found'),
     },
     "Snapshots": {
         "namespace unknown": ("NOT_FOUND", "snapshot a does not exist: not found"),
@@ -363,21 +370,18 @@ EXPECTED = {
     },
     "Diff/Apply": {
         "namespace unknown": ("NOT_FOUND", "failed to get reader from content store: content digest {digest}: not found"),
-        "lease gone": ("UNKNOWN", "failed to get stream processor for m: no processor for media-type"),
+        "lease gone": ("UNKNOWN", "unexpected EOF"),
         "id missing": ("NOT_FOUND", "failed to get reader from content store: content digest : not found"),
         "id illegal": ("NOT_FOUND", "failed to get reader from content store: content digest ../x: not found"),
         "id unknown": ("NOT_FOUND", "failed to get reader from content store: content digest {ns}-none: not found"),
         "diff absent": ("NOT_FOUND", "failed to get reader from content store: content digest : not found"),
     },
     "Diff/Diff": {
-        "namespace missing": ("UNIMPLEMENTED", "method Diff not implemented"),
-        "namespace illegal": ("UNIMPLEMENTED", "method Diff not implemented"),
-        "namespace unknown": ("UNIMPLEMENTED", "method Diff not implemented"),
-        "lease gone": ("UNIMPLEMENTED", "method Diff not implemented"),
-        "id missing": ("UNIMPLEMENTED", "method Diff not implemented"),
-        "id illegal": ("UNIMPLEMENTED", "method Diff not implemented"),
-        "id unknown": ("UNIMPLEMENTED", "method Diff not implemented"),
-        "label too long": ("UNIMPLEMENTED", "method Diff not implemented"),
+        "namespace unknown": ("OK", ""),
+        "lease gone": ("NOT_FOUND", "failed to open writer: lease does not exist: not found"),
+        "id missing": ("OK", ""),
+        "id illegal": ("OK", ""),
+        "id unknown": ("OK", ""),
     },
     "Events/Publish": {},
     "Events/Forward": {
@@ -386,11 +390,11 @@ EXPECTED = {
         "envelope absent": ("INVALID_ARGUMENT", "envelope is required: invalid argument"),
     },
     "Events/Subscribe": {
-        "namespace missing": ("DEADLINE_EXCEEDED", "Deadline Exceeded"),
-        "namespace illegal": ("DEADLINE_EXCEEDED", "Deadline Exceeded"),
-        "namespace unknown": ("DEADLINE_EXCEEDED", "Deadline Exceeded"),
-        "lease gone": ("DEADLINE_EXCEEDED", "Deadline Exceeded"),
-        "filter field unknown": ("DEADLINE_EXCEEDED", "Deadline Exceeded"),
+        "namespace missing": ("DEADLINE_EXCEEDED", ""),
+        "namespace illegal": ("DEADLINE_EXCEEDED", ""),
+        "namespace unknown": ("DEADLINE_EXCEEDED", ""),
+        "lease gone": ("DEADLINE_EXCEEDED", ""),
+        "filter field unknown": ("DEADLINE_EXCEEDED", ""),
         "filter broken": ("UNKNOWN", "filters: parse error: [id==]: expected value or quoted: invalid argument"),
         "filter operator": ("UNKNOWN", 'filters: parse error: [id >|=|< x]: unsupported operator "=": invalid argument'),
     },
@@ -433,19 +437,26 @@ EXPECTED = {
     "Leases/DeleteResource": {},
     "Leases/ListResources": {},
     "Mounts/Activate": {
-        "label too long": ("UNIMPLEMENTED", "unknown service containerd.services.mounts.v1.Mounts"),
+        "namespace unknown": ("UNIMPLEMENTED", "not implemented"),
+        "lease gone": ("UNIMPLEMENTED", "not implemented"),
+        "id missing": ("UNIMPLEMENTED", "not implemented"),
+        "id illegal": ("UNIMPLEMENTED", "not implemented"),
+        "id unknown": ("UNIMPLEMENTED", "not implemented"),
+        "label too long": ("UNIMPLEMENTED", "not implemented"),
     },
-    "Mounts/Deactivate": {},
-    "Mounts/Info": {},
+    "Mounts/Deactivate": {
+        "lease gone": ("NOT_FOUND", 'mount "x" not found'),
+    },
+    "Mounts/Info": {
+        "lease gone": ("NOT_FOUND", 'mount "x" not found'),
+    },
     "Mounts/Update": {
-        "label too long": ("UNIMPLEMENTED", "unknown service containerd.services.mounts.v1.Mounts"),
-        "mask unknown": ("UNIMPLEMENTED", "unknown service containerd.services.mounts.v1.Mounts"),
-        "info absent": ("UNIMPLEMENTED", "unknown service containerd.services.mounts.v1.Mounts"),
+        "lease gone": ("NOT_FOUND", 'mount "x" not found'),
+        "mask unknown": ("NOT_FOUND", 'mount "x" not found'),
+        "info absent": ("INVALID_ARGUMENT", "info is required: invalid argument"),
     },
     "Mounts/List": {
-        "filter field unknown": ("UNIMPLEMENTED", "unknown service containerd.services.mounts.v1.Mounts"),
-        "filter broken": ("UNIMPLEMENTED", "unknown service containerd.services.mounts.v1.Mounts"),
-        "filter operator": ("UNIMPLEMENTED", "unknown service containerd.services.mounts.v1.Mounts"),
+        "namespace unknown": ("OK", ""),
     },
     "Namespaces/Get": {
         "id missing": ("OK", ""),
@@ -478,6 +489,56 @@ EXPECTED = {
     "Store/List": {},
     "Store/Get": {
         "namespace unknown": ("NOT_FOUND", 'bucket "b" not found: not found'),
+    },
+    "Controller/Create": {
+        "namespace unknown": ("UNKNOWN", "failed to start new shim for sandbox fresh: failed to resolve runtime path"),
+        "lease gone": ("UNKNOWN", "failed to start new shim for sandbox fresh: failed to resolve runtime path"),
+        "id missing": ("UNKNOWN", "failed to start new shim for sandbox : failed to resolve runtime path"),
+        "id illegal": ("UNKNOWN", "failed to start new shim for sandbox ../x: failed to resolve runtime path"),
+        "id unknown": ("UNKNOWN", "failed to start new shim for sandbox {ns}-none: failed to resolve runtime path"),
+        "label too long": ("UNKNOWN", "failed to start new shim for sandbox fresh: failed to resolve runtime path"),
+        "type wrong": ("UNKNOWN", "failed to start new shim for sandbox fresh: failed to resolve runtime path"),
+        "sandbox absent": ("UNKNOWN", "failed to start new shim for sandbox fresh: failed to resolve runtime path: invalid runtime name "),
+    },
+    "Controller/Start": {
+        "namespace unknown": ("UNKNOWN", 'unable to find sandbox "b"'),
+        "lease gone": ("UNKNOWN", 'unable to find sandbox "b"'),
+        "id missing": ("UNKNOWN", 'unable to find sandbox ""'),
+        "id illegal": ("UNKNOWN", 'unable to find sandbox "../x"'),
+        "id unknown": ("UNKNOWN", 'unable to find sandbox "{ns}-none"'),
+    },
+    "Controller/Platform": {
+        "lease gone": ("NOT_FOUND", 'sandbox "b": not found'),
+    },
+    "Controller/Stop": {
+        "namespace unknown": ("OK", ""),
+        "id missing": ("OK", ""),
+        "id illegal": ("OK", ""),
+        "id unknown": ("OK", ""),
+    },
+    "Controller/Wait": {
+        "lease gone": ("NOT_FOUND", 'sandbox "b": not found'),
+    },
+    "Controller/Status": {
+        "namespace unknown": ("OK", ""),
+        "id missing": ("OK", ""),
+        "id illegal": ("OK", ""),
+        "id unknown": ("OK", ""),
+    },
+    "Controller/Shutdown": {
+        "lease gone": ("NOT_FOUND", 'sandbox "b": not found'),
+    },
+    "Controller/Metrics": {
+        "lease gone": ("NOT_FOUND", 'sandbox "b": not found'),
+    },
+    "Controller/Update": {
+        "namespace unknown": ("OK", ""),
+        "id missing": ("OK", ""),
+        "id illegal": ("OK", ""),
+        "id unknown": ("OK", ""),
+        "label too long": ("OK", ""),
+        "type wrong": ("OK", ""),
+        "sandbox absent": ("UNKNOWN", "sandbox can not be nil"),
     },
     "Snapshots/Prepare": {
         "namespace unknown": ("NOT_FOUND", "parent snapshot s does not exist: not found"),
@@ -518,9 +579,9 @@ EXPECTED = {
         "lease gone": ("UNIMPLEMENTED", "snapshotter does not implement Cleanup method: not implemented"),
     },
     "Tasks/Create": {
-        "lease gone": ("UNKNOWN", 'failed to start shim: failed to resolve runtime path: runtime "io.containerd.none.v1" binary not installed "containerd-shim-none-v1"'),
+        "lease gone": ("UNKNOWN", "failed to start shim: failed to resolve runtime path"),
         "type wrong": ("UNKNOWN", "invalid task create option for io.containerd.none.v1"),
-        "checkpoint absent": ("UNKNOWN", 'failed to start shim: failed to resolve runtime path: runtime "io.containerd.none.v1" binary not installed "containerd-shim-none-v1"'),
+        "checkpoint absent": ("UNKNOWN", "failed to start shim: failed to resolve runtime path"),
     },
     "Tasks/Start": {
         "lease gone": ("NOT_FOUND", "task c not found"),
@@ -530,7 +591,7 @@ EXPECTED = {
     },
     "Tasks/DeleteProcess": {
         "lease gone": ("NOT_FOUND", "task c not found"),
-        "exec_id missing": ("INVALID_ARGUMENT", "exec id cannot be empty: invalid argument"),
+        "exec_id missing": ("INVALID_ARGUMENT", "exec id cannot be empty"),
     },
     "Tasks/Get": {
         "lease gone": ("NOT_FOUND", "task c not found"),
@@ -543,7 +604,7 @@ EXPECTED = {
     },
     "Tasks/Exec": {
         "lease gone": ("NOT_FOUND", "task c not found"),
-        "exec_id missing": ("INVALID_ARGUMENT", "exec id cannot be empty: invalid argument"),
+        "exec_id missing": ("INVALID_ARGUMENT", "exec id cannot be empty"),
     },
     "Tasks/ResizePty": {
         "lease gone": ("NOT_FOUND", "task c not found"),
@@ -587,10 +648,10 @@ EXPECTED = {
     "Health/Check": {},
     "Health/List": {},
     "Health/Watch": {
-        "namespace missing": ("DEADLINE_EXCEEDED", "Deadline Exceeded"),
-        "namespace illegal": ("DEADLINE_EXCEEDED", "Deadline Exceeded"),
-        "namespace unknown": ("DEADLINE_EXCEEDED", "Deadline Exceeded"),
-        "lease gone": ("DEADLINE_EXCEEDED", "Deadline Exceeded"),
+        "namespace missing": ("DEADLINE_EXCEEDED", ""),
+        "namespace illegal": ("DEADLINE_EXCEEDED", ""),
+        "namespace unknown": ("DEADLINE_EXCEEDED", ""),
+        "lease gone": ("DEADLINE_EXCEEDED", ""),
     },
 }
 
@@ -608,7 +669,8 @@ def answers(daemon, n, path, m):
             if change:
                 change(request)
             code, text = ask(c.channel, path, m, request, own if ns is ... else ns, lease)
-            yield kind, code, text.replace(thing.digest, "{digest}").replace(own, "{ns}")
+            text = text.replace(thing.digest, "{digest}").replace(own, "{ns}").replace(str(daemon.dir), "{dir}")
+            yield kind, code, re.sub(r"containerd-mount\w+", "containerd-mount*", text)
             if code == "OK":
                 break  # it may have changed something: the next finds all new
         else:
@@ -683,6 +745,17 @@ def test_commit_twice_and_write_after_commit(shared_daemon):
     assert failure(lambda: list(c.content.Read(r(digest=digest, offset=5)))) == ("OUT_OF_RANGE", "read past object length 4 bytes")
     assert list(c.content.Read(r(digest=digest, offset=4))) == []
     assert b"".join(a.data for a in c.content.Read(r(digest=digest, offset=-3, size=100))) == b"once"
+    c.close()
+
+
+@pytest.mark.parametrize("name", ["../x", "", "a/b", "x" * 77])
+def test_bad_sandbox_ids(shared_daemon, name):
+    """A sandbox's name becomes a folder's before any record of it was checked."""
+    c = shared_daemon.client("boxes")
+    m = c.messages("sandbox_controllers")
+    got = failure(c.sandbox_controllers.Create, m.ControllerCreateRequest(sandbox_id=name, sandboxer="shim", sandbox={
+        "sandbox_id": name, "sandboxer": "shim", "runtime": {"name": "io.containerd.runc.v2"}}), timeout=20)
+    assert got[0] == "INVALID_ARGUMENT" and got[1].startswith(f"invalid task id {name}: identifier"), got
     c.close()
 
 
