@@ -2,7 +2,9 @@
 /*
  * Ingests on disk: a folder named by the hash of the ref, because a ref is free text. Its small
  * files are not synced: after a power cut an ingest may be unreadable, and then it starts over.
- * Whether somebody writes an ingest right now is known in memory only.
+ * Whether somebody writes an ingest right now is known in memory only, and one that is young, a few
+ * bytes that will most likely be committed at once, has no folder at all: it gets one when it grows
+ * or is left.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -26,6 +28,7 @@
 typedef struct RefLock {
         uint64_t since_mono;
         Time since;
+        YoungIngest *young; /* NULL: it has a folder, or nothing yet */
 } RefLock;
 
 /* The text is containerd's, where the time is Go's, with its monotonic reading. */
@@ -83,6 +86,53 @@ void content_ref_unlock(ContentStore *s, const char *ref)
 
         free(map_remove(&s->refs, ref));
         pthread_cond_broadcast(&s->refs_freed);
+}
+
+int content_ref_set_young(ContentStore *s, const char *ref, YoungIngest *young)
+{
+        RefLock *l;
+        int aborted;
+        LOCKED(&s->refs_lock);
+
+        l = map_find(&s->refs, ref);
+        aborted = l->young && l->young->aborted;
+        l->young = young;
+        return aborted ? -1 : 0;
+}
+
+static ContentStatus young_status(const YoungIngest *y, Arena *a, const char *ref)
+{
+        return (ContentStatus){
+                .ref = arena_strdup(a, ref),
+                .offset = y->offset,
+                .total = y->total,
+                .started = y->started,
+                .updated = y->updated,
+        };
+}
+
+static int find_young(ContentStore *s, Arena *a, const char *ref, ContentStatus *ret)
+{
+        const RefLock *l;
+        LOCKED(&s->refs_lock);
+
+        l = map_find(&s->refs, ref);
+        if (!l || !l->young || l->young->aborted)
+                return 0;
+        *ret = young_status(l->young, a, ref);
+        return 1;
+}
+
+static int abort_young(ContentStore *s, const char *ref)
+{
+        const RefLock *l;
+        LOCKED(&s->refs_lock);
+
+        l = map_find(&s->refs, ref);
+        if (!l || !l->young || l->young->aborted)
+                return 0;
+        l->young->aborted = 1;
+        return 1;
 }
 
 void ingest_dir_name(const char *ref, char name[INGEST_NAME_MAX])
@@ -216,6 +266,8 @@ int content_status(ContentStore *s, Arena *a, const char *ref, ContentStatus *re
         int dir CLEANUP(cleanup_fd) = -1;
         int r;
 
+        if (find_young(s, a, ref, ret))
+                return 0;
         r = open_ingest(s, ref, &dir, err);
         if (r < 0)
                 return r;
@@ -223,11 +275,35 @@ int content_status(ContentStore *s, Arena *a, const char *ref, ContentStatus *re
         return r == -NOT_FOUND ? not_found(ref, err) : r;
 }
 
+typedef VEC(ContentStatus) Statuses;
+
+static void add_young(ContentStore *s, Arena *a, const char *prefix, Statuses *found)
+{
+        LOCKED(&s->refs_lock);
+
+        MAP_FOREACH (slot, &s->refs) {
+                const RefLock *l = slot->value;
+
+                if (l->young && !l->young->aborted && str_starts(slot->key, prefix))
+                        VEC_PUSH(found, young_status(l->young, a, slot->key));
+        }
+}
+
+/* Of the young that has got a folder since. */
+static int is_known(const Statuses *found, size_t n_young, const char *ref)
+{
+        for (size_t i = 0; i < n_young; i++)
+                if (str_eq(found->v[i].ref, ref))
+                        return 1;
+        return 0;
+}
+
 int content_statuses(ContentStore *s, Arena *a, const char *prefix, ContentStatus **ret,
                      size_t *ret_n, Err *err)
 {
-        VEC(ContentStatus) found = {};
+        Statuses found = {};
         struct dirent *e;
+        size_t n_young;
         int fd = -1, r;
         DIR *dir;
 
@@ -241,6 +317,8 @@ int content_statuses(ContentStore *s, Arena *a, const char *prefix, ContentStatu
                 fd_close(fd);
                 return err_sys(err, ENOMEM, "list ingests");
         }
+        add_young(s, a, prefix, &found);
+        n_young = found.n;
         while ((e = readdir(dir))) {
                 int ingest CLEANUP(cleanup_fd) = -1;
                 ContentStatus st;
@@ -253,7 +331,7 @@ int content_statuses(ContentStore *s, Arena *a, const char *prefix, ContentStatu
                  * opened. */
                 if (ingest < 0 || ingest_read_status(a, ingest, &st, &ignored) < 0)
                         continue;
-                if (str_starts(st.ref, prefix))
+                if (str_starts(st.ref, prefix) && !is_known(&found, n_young, st.ref))
                         VEC_PUSH(&found, st);
         }
         closedir(dir);
@@ -339,6 +417,8 @@ int content_abort(ContentStore *s, const char *ref, Err *err)
         char name[INGEST_NAME_MAX];
         int r;
 
+        if (abort_young(s, ref))
+                return 0;
         r = ingest_parent(s, 0, &parent, err);
         if (r == -NOT_FOUND)
                 return not_found(ref, err);

@@ -38,6 +38,8 @@ int content_store_open(const char *root, ContentStore **ret, Err *err)
         lock_init(&s->pins_lock, LOCK_BLOB);
         cond_init(&s->refs_freed);
         cond_init(&s->pins_changed);
+        lock_init(&s->sync_lock, LOCK_LEAF);
+        cond_init(&s->synced);
         r = path_mkdirs(root, 0755, err);
         if (r < 0)
                 return r;
@@ -61,6 +63,8 @@ ContentStore *content_store_free(ContentStore *s)
         lock_done(&s->pins_lock);
         pthread_cond_destroy(&s->refs_freed);
         pthread_cond_destroy(&s->pins_changed);
+        lock_done(&s->sync_lock);
+        pthread_cond_destroy(&s->synced);
         fd_close(s->root);
         free(s);
         return NULL;

@@ -66,8 +66,11 @@ static size_t n_ingests(Fixture *f, const char *prefix)
         return n;
 }
 
+enum { LARGE = 2 * 1024 * 1024 }; /* an ingest of so much has a folder from the start */
+
 /* Writes text under ref and commits; the blob stays pinned on success. */
-static int put(Fixture *f, const char *ref, const char *text, const char *expected, Digest *ret)
+static int put_as(Fixture *f, uint64_t total, const char *ref, const char *text,
+                  const char *expected, Digest *ret)
 {
         ContentWriter *w CLEANUP(content_writer_closep) = NULL;
         Digest want;
@@ -75,7 +78,7 @@ static int put(Fixture *f, const char *ref, const char *text, const char *expect
 
         if (expected)
                 want = digest(expected);
-        r = content_writer_open(f->s, ref, 0, &w, &f->err);
+        r = content_writer_open(f->s, ref, total, &w, &f->err);
         if (r == 0 && content_writer_offset(w) > 0)
                 r = content_writer_truncate(w, 0, &f->err);
         if (r == 0)
@@ -83,6 +86,11 @@ static int put(Fixture *f, const char *ref, const char *text, const char *expect
         if (r == 0)
                 r = content_writer_commit(w, strlen(text), expected ? &want : NULL, ret, &f->err);
         return r;
+}
+
+static int put(Fixture *f, const char *ref, const char *text, const char *expected, Digest *ret)
+{
+        return put_as(f, 0, ref, text, expected, ret);
 }
 
 TEST(blob_is_written_and_read)
@@ -321,7 +329,7 @@ TEST(blob_is_removed_only_unpinned_and_unused)
                 "blobs/sha256/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"));
 }
 
-TEST(commit_is_all_or_nothing)
+static void commit_with_faults(uint64_t total, int at_least)
 {
         for (int nth = 1;; nth++) {
                 Fixture f CLEANUP(fixture_done) = {};
@@ -331,14 +339,14 @@ TEST(commit_is_all_or_nothing)
 
                 fixture_open(&f);
                 fault_arm(nth);
-                r = put(&f, "n/1/r", "hello", HELLO_SHA256, &d);
+                r = put_as(&f, total, "n/1/r", "hello", HELLO_SHA256, &d);
                 fired = fault_fired;
                 fault_arm(0);
                 if (r == 0) {
                         content_unpin(f.s, &d);
                         CHECK(content_info(f.s, &d, &info, &f.err) == 0);
                         if (!fired) {
-                                CHECK(nth > 10);
+                                CHECK(nth > at_least);
                                 break;
                         }
                         continue;
@@ -349,6 +357,88 @@ TEST(commit_is_all_or_nothing)
                 content_unpin(f.s, &d);
                 CHECK_INT(n_ingests(&f, ""), 0);
         }
+}
+
+TEST(commit_is_all_or_nothing)
+{
+        commit_with_faults(LARGE, 10);
+}
+
+TEST(commit_of_the_young_is_all_or_nothing)
+{
+        commit_with_faults(5, 6);
+}
+
+static char *folder_of(Fixture *f, const char *ref)
+{
+        Digest d;
+
+        digest_of(ref, strlen(ref), &d);
+        return arena_printf(&f->a, "ingest/%s", digest_hex(&d));
+}
+
+TEST(young_ingest_is_known_and_has_no_folder)
+{
+        Fixture f CLEANUP(fixture_done) = {};
+        ContentWriter *w CLEANUP(content_writer_closep) = NULL;
+        ContentStatus st;
+
+        fixture_open(&f);
+        CHECK(content_writer_open(f.s, "n/1/r", 5, &w, &f.err) == 0);
+        CHECK(content_writer_write(w, "hello", 5, &f.err) == 0);
+        CHECK(!exists(&f, folder_of(&f, "n/1/r")));
+        CHECK_INT(n_ingests(&f, ""), 1);
+        CHECK_INT(n_ingests(&f, "m/"), 0);
+        CHECK(content_status(f.s, &f.a, "n/1/r", &st, &f.err) == 0);
+        CHECK_STR(st.ref, "n/1/r");
+        CHECK(st.offset == 5 && st.total == 5 && st.started.sec > 0 && st.updated.sec > 0);
+        w = content_writer_close(w);
+        CHECK(exists(&f, folder_of(&f, "n/1/r")));
+        CHECK(content_status(f.s, &f.a, "n/1/r", &st, &f.err) == 0);
+        CHECK(st.offset == 5 && st.total == 5);
+        CHECK_INT(n_ingests(&f, ""), 1);
+}
+
+TEST(young_ingest_settles_when_a_write_leaves_something_to_come)
+{
+        Fixture f CLEANUP(fixture_done) = {};
+        ContentWriter *w CLEANUP(content_writer_closep) = NULL;
+        ContentInfo info;
+        ContentStatus st;
+        char *text;
+        Digest d, want;
+
+        fixture_open(&f);
+        text = arena_alloc(&f.a, LARGE);
+        digest_of(text, LARGE, &want);
+        CHECK(content_writer_open(f.s, "n/1/r", 1000, &w, &f.err) == 0);
+        CHECK(content_writer_write(w, text, 1000, &f.err) == 0);
+        CHECK(!exists(&f, folder_of(&f, "n/1/r")));
+        CHECK(content_writer_write(w, text + 1000, LARGE - 1000, &f.err) == 0);
+        CHECK(exists(&f, folder_of(&f, "n/1/r")));
+        CHECK_INT(n_ingests(&f, ""), 1);
+        CHECK(content_status(f.s, &f.a, "n/1/r", &st, &f.err) == 0);
+        CHECK_INT(st.offset, LARGE);
+        CHECK(content_writer_commit(w, LARGE, &want, &d, &f.err) == 0);
+        content_unpin(f.s, &d);
+        CHECK(content_info(f.s, &want, &info, &f.err) == 0);
+        CHECK_INT(info.size, LARGE);
+        CHECK(!exists(&f, folder_of(&f, "n/1/r")));
+}
+
+TEST(young_ingest_that_is_aborted_leaves_nothing)
+{
+        Fixture f CLEANUP(fixture_done) = {};
+        ContentWriter *w CLEANUP(content_writer_closep) = NULL;
+
+        fixture_open(&f);
+        CHECK(content_writer_open(f.s, "n/1/r", 5, &w, &f.err) == 0);
+        CHECK(content_abort(f.s, "n/1/r", &f.err) == 0);
+        CHECK_INT(n_ingests(&f, ""), 0);
+        CHECK(content_writer_write(w, "hello", 5, &f.err) == 0);
+        w = content_writer_close(w);
+        CHECK(!exists(&f, folder_of(&f, "n/1/r")));
+        CHECK_INT(n_ingests(&f, ""), 0);
 }
 
 typedef struct Racer {
