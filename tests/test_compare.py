@@ -645,6 +645,9 @@ def test_34_many_at_once(differ, tmp_path):
     root = tmp_path / "root"
     root.mkdir()
     fill(root, random.Random(5), 100)
+    (root / "large").mkdir()
+    for i in range(2000):
+        (root / f"large/{i}").touch()
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
         digests = {d.digest for d in pool.map(lambda _: differ.diff([], root), range(24))}
     assert len(digests) == 1 and differ.ingests() == []

@@ -160,7 +160,7 @@ def test_02_compressions_and_media_types(layers, tmp_path):
             assert (to / "f").read_bytes() == b"x" * 100000
     code, text = layers.fails(packed["gzip"], bind(tmp_path), OCI)
     assert code == grpc.StatusCode.UNKNOWN and "unexpected EOF" in text
-    for bad in ("text/plain", "", OCI + "+gzip+encrypted", "application/vnd.oci.image.layer.v2.tar"):
+    for bad in ("text/plain", "", OCI + "+zstd+encrypted", "application/vnd.oci.image.layer.v2.tar"):
         assert layers.fails(data, bind(tmp_path), bad) == (
             grpc.StatusCode.UNKNOWN, f"failed to get stream processor for {bad}: no processor for media-type")
     empty = layers.apply(b"", bind(tmp_path), OCI)

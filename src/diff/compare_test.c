@@ -474,6 +474,30 @@ TEST(compare_with_a_hint)
         CHECK_STR(layer(&t), "5 d/\n0 d/named = new!\n0 d/other = new!\n0 top = 1\n");
 }
 
+/* Every number of names around the powers of two, in an order that the folder chooses. */
+TEST(compare_sorts_large_folders)
+{
+        TREES(t);
+
+        for (int n = 1; n <= 260; n++) {
+                const char *line;
+                char name[20], last[20] = "";
+                int lines = 0;
+
+                snprintf(name, sizeof(name), "%d", n * 7919 % 100003);
+                put(t.b, name, "");
+                if (n > 9 && n % 64 > 1 && n % 64 < 63)
+                        continue;
+                for (line = layer(&t); *line; line = strchr(line, '\n') + 1) {
+                        CHECK(sscanf(line, "0 %19s", name) == 1);
+                        CHECK(strcmp(last, name) < 0);
+                        strcpy(last, name);
+                        lines++;
+                }
+                CHECK_INT(lines, n);
+        }
+}
+
 static int stop(void *ctx, const Change *c, Err *err)
 {
         return err_set(err, ABORTED, "enough");
