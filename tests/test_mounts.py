@@ -173,6 +173,24 @@ def test_mapped_owners(daemon, mounts, layers, tmp_path):
             mounts.mount("bind", layers, ["bind", "uidmap=0:1", "gidmap=0:1:1"]), temporary=True)
 
 
+def test_snapshot_with_mapped_owners(daemon, mounts):
+    """The labels of a snapshot become options of its mounts, and these what a container sees."""
+    c = daemon.client()
+    m = c.messages("snapshots")
+    labels = {"containerd.io/snapshot/uidmapping": "0:100000:65536", "containerd.io/snapshot/gidmapping": "0:200000:65536"}
+    (bind,) = c.snapshots.Prepare(m.PrepareSnapshotRequest(snapshotter="overlayfs", key="a")).mounts
+    pathlib.Path(bind.source, "file").write_text("x")
+    c.snapshots.Commit(m.CommitSnapshotRequest(snapshotter="overlayfs", key="a", name="layer"))
+    (overlay,) = c.snapshots.Prepare(m.PrepareSnapshotRequest(
+        snapshotter="overlayfs", key="b", parent="layer", labels=labels)).mounts
+    assert overlay.options[:2] == ["uidmap=0:100000:65536", "gidmap=0:200000:65536"]
+    info = mounts.activate("m", overlay, temporary=True)
+    root = pathlib.Path(info.system[0].source)
+    for p in (root, root / "file"):
+        assert (p.stat().st_uid, p.stat().st_gid) == (100000, 200000)
+    mounts.deactivate("m")
+
+
 def test_kept_over_restarts(daemon, mounts, layers):
     """Records and mounts outlive the daemon, however it ends; what was not complete does not."""
     info = mounts.activate("m", mounts.mount("tmpfs", "x"), mounts.mount("format/bind", "{{ mount 0 }}", ["bind"]))

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 #include "base/fault.h"
@@ -28,6 +29,7 @@ enum { TMPFS_SUPER = 0x01021994 };
 typedef struct Overlay {
         char **options; /* what every overlay mount ends with; NULL-terminated */
         size_t n_options;
+        int remap; /* the kernel maps the owners of lowerdirs here */
 } Overlay;
 
 static void overlay_free(FolderSnapshotter *fs)
@@ -134,6 +136,18 @@ static char *lowerdir(FolderSnapshotter *fs, Arena *a, const Folder *f)
         return arena_strdup(a, str_get(&s));
 }
 
+/* Owners as a user namespace sees them: for whoever mounts it (src/mount). */
+static size_t map_options(const Overlay *o, const Folder *f, Arena *a, const char **options)
+{
+        const char *uids = find_label(f, LABEL_UIDMAP), *gids = find_label(f, LABEL_GIDMAP);
+
+        if (!o->remap || str_empty(uids) || str_empty(gids))
+                return 0;
+        options[0] = arena_printf(a, "uidmap=%s", uids);
+        options[1] = arena_printf(a, "gidmap=%s", gids);
+        return 2;
+}
+
 static void bind_mount(Mount *m, const char *source, const char **options, size_t n, int writable)
 {
         options[n++] = writable ? "rw" : "ro";
@@ -146,7 +160,7 @@ static void overlay_mounts(FolderSnapshotter *fs, const Folder *f, Arena *a, Mou
         const Overlay *o = fs->data;
         const char **options = arena_array(a, const char *, o->n_options + 8);
         Mount *m = arena_new(a, Mount);
-        size_t n = 0;
+        size_t n = map_options(o, f, a, options);
 
         *ret = (MountList){.v = m, .n = 1};
         if (f->n_chain == 0) {
@@ -245,11 +259,12 @@ static int check_d_type(const char *dir, Err *err)
                                dir);
 }
 
-static int try_mount(const char *dir, const Overlay *o, Err *err)
+static int try_mount(const char *dir, const Overlay *o, int mapped, Err *err)
 {
-        static const char *const names[] = {"lower1", "lower2", "upper", "work", "merged"};
+        static const char *const names[] = {"lower1", "lower2", "upper",
+                                            "work",   "mapped", "merged"};
         Arena a CLEANUP(arena_done);
-        const char *options[8];
+        const char *options[10];
         Mount m = {.type = "overlay", .source = "overlay", .options = options};
         char *merged;
         Err ignored;
@@ -264,10 +279,15 @@ static int try_mount(const char *dir, const Overlay *o, Err *err)
         r = check_d_type(dir, err);
         if (r < 0)
                 return r;
+        if (mapped) {
+                options[m.n_options++] = "uidmap=0:1000:10";
+                options[m.n_options++] = "gidmap=0:1000:10";
+        }
         options[m.n_options++] = arena_printf(&a, "lowerdir=%s/lower2:%s/lower1", dir, dir);
         options[m.n_options++] = arena_printf(&a, "upperdir=%s/upper", dir);
-        options[m.n_options++] = arena_printf(&a, "workdir=%s/work", dir);
-        /* Unmounting an overlay flushes the disk below it, unless it is told that nobody cares. */
+        options[m.n_options++] = arena_printf(&a, "workdir=%s/%s", dir, mapped ? "mapped" : "work");
+        /* Unmounting an overlay flushes the disk below it, unless it is told that nobody cares; its
+         * workdir is not taken again then. */
         options[m.n_options++] = "volatile";
         for (size_t i = 0; i < o->n_options; i++)
                 if (str_eq(o->options[i], "userxattr"))
@@ -280,7 +300,21 @@ static int try_mount(const char *dir, const Overlay *o, Err *err)
         return 0;
 }
 
-static int check_support(const char *root, const Overlay *o, Err *err)
+/* Overlay takes mapped lowerdirs since Linux 5.19; tmpfs can be mapped since 6.3. */
+static int is_known_to_map(const char *root)
+{
+        struct utsname u;
+        struct statfs st;
+        int major, minor;
+
+        if (statfs(root, &st) < 0 || uname(&u) < 0 ||
+            sscanf(u.release, "%d.%d", &major, &minor) != 2)
+                return 0;
+        minor += 1000 * major;
+        return minor >= (st.f_type == TMPFS_SUPER ? 6003 : 5019);
+}
+
+static int check_support(const char *root, Overlay *o, Err *err)
 {
         char *dir CLEANUP(cleanup_free) = mem_printf("%s/overlay-check-XXXXXX", root);
         Err why, ignored;
@@ -291,12 +325,26 @@ static int check_support(const char *root, const Overlay *o, Err *err)
                 return r;
         if (!mkdtemp(dir))
                 return err_sys(err, errno, "mkdir %s", dir);
-        r = try_mount(dir, o, &why);
+        r = try_mount(dir, o, 0, &why);
+        o->remap = r == 0 && is_known_to_map(root) && try_mount(dir, o, 1, &ignored) == 0;
         path_remove_tree(AT_FDCWD, dir, &ignored);
         if (r < 0)
                 return err_set(err, UNIMPLEMENTED, "overlayfs cannot be used below %s: %.600s",
                                root, why.msg);
         return 0;
+}
+
+static void add_capabilities(FolderSnapshotter *fs)
+{
+        const Overlay *o = fs->data;
+        size_t n = 0;
+
+        if (o->remap) {
+                fs->base.capabilities[n++] = "remap-ids";
+                fs->base.capabilities[n++] = "only-remap-ids";
+        }
+        if (!in_user_namespace())
+                fs->base.capabilities[n++] = "rebase";
 }
 
 int overlayfs_open(DbEnv *env, const char *root, const OverlayfsOptions *options, Snapshotter **ret,
@@ -311,13 +359,12 @@ int overlayfs_open(DbEnv *env, const char *root, const OverlayfsOptions *options
                 fs->sync_remove = options->sync_remove;
                 fs->upperdir_label = options->upperdir_label;
         }
-        if (!in_user_namespace())
-                fs->base.capabilities[0] = "rebase";
         r = check_support(root, fs->data, err);
         if (r < 0) {
                 overlay_free(fs);
                 free(fs);
                 return r;
         }
+        add_capabilities(fs);
         return folders_open(fs, "overlayfs", env, root, ret, err);
 }

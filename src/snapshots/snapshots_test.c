@@ -412,6 +412,40 @@ TEST(labels_and_the_upperdir_are_told)
               (info.updated.sec == info.created.sec && info.updated.nsec > info.created.nsec));
 }
 
+TEST(mapped_owners_are_mount_options)
+{
+        Fixture f CLEANUP(fixture_done) = {};
+        SnapshotLabel labels[] = {{"containerd.io/snapshot/uidmapping", "0:1000:10"},
+                                  {"containerd.io/snapshot/gidmapping", "0:2000:10"}};
+        DbTxn txn CLEANUP(db_end) = {};
+        const char *const *c;
+
+        if (fixture_open(&f, OVERLAYFS) < 0)
+                return;
+        c = snapshotter_capabilities(f.sn);
+        if (!str_eq(c[0], "remap-ids")) {
+                test_skip("no idmapped mounts here");
+                return;
+        }
+        CHECK_STR(c[1], "only-remap-ids");
+        CHECK(make(&f, SNAPSHOT_ACTIVE, "a", "") == 0);
+        CHECK(commit_as(&f, "c", "a", "") == 0);
+        CHECK(make(&f, SNAPSHOT_ACTIVE, "b", "c") == 0);
+        CHECK(make(&f, SNAPSHOT_VIEW, "v", "c") == 0);
+        CHECK(db_begin_rw(f.env, &txn, &f.err) == 0);
+        CHECK(snapshotter_update(f.sn, &txn, "b", labels, 2, &f.err) == 0);
+        CHECK(snapshotter_update(f.sn, &txn, "v", labels, 2, &f.err) == 0);
+        CHECK(db_commit(&txn) == 0);
+        CHECK_STR(mount_text(&f, "v"),
+                  "bind R/snapshots/1/fs uidmap=0:1000:10,gidmap=0:2000:10,ro,rbind");
+        CHECK(str_starts(mount_text(&f, "b"), "overlay overlay uidmap=0:1000:10,gidmap=0:2000:10,"
+                                              "workdir=R/snapshots/2/work,"));
+        CHECK(db_begin_rw(f.env, &txn, &f.err) == 0);
+        CHECK(snapshotter_update(f.sn, &txn, "v", labels, 1, &f.err) == 0); /* one is not enough */
+        CHECK(db_commit(&txn) == 0);
+        CHECK_STR(mount_text(&f, "v"), "bind R/snapshots/1/fs ro,rbind");
+}
+
 TEST(start_sweeps_what_no_record_names)
 {
         Fixture f CLEANUP(fixture_done) = {};
