@@ -6,6 +6,7 @@
 #   make check      every test; closes with "N passed, N failed"
 #   make asan tsan  the same tests under sanitizers
 #   make fuzz       libFuzzer over every parser of foreign bytes
+#   make clients    containerd's own client test-suites against ours
 #   make bench      the workloads, side by side with Debian's containerd
 #   make format lint
 #   make install    DESTDIR and PREFIX are honoured
@@ -44,6 +45,12 @@ check: build-check/build.ninja
 	ci/need run check
 	ninja -C build-check
 	ci/check build-check $(ARGS)
+
+# containerd's own client suites and its newest ctr, which are built from their sources first (Go, network).
+clients: build-check/build.ninja
+	ci/need run check
+	ninja -C build-check
+	LIGHTER_CLIENTS=1 ci/check build-check --scenario -k 'clients or ctr_2' $(ARGS)
 
 asan: build-asan/build.ninja
 	ci/need run check
@@ -97,4 +104,4 @@ install: all
 clean:
 	rm -rf build build-check build-asan build-tsan build-fuzz
 
-.PHONY: all demo check asan asan-unit tsan fuzz bench format lint install clean
+.PHONY: all demo check clients asan asan-unit tsan fuzz bench format lint install clean
