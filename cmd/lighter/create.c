@@ -18,6 +18,7 @@
 #include "base/path.h"
 #include "cmd/lighter/commands.h"
 #include "cmd/lighter/container.h"
+#include "cmd/lighter/lease.h"
 #include "cmd/lighter/unpack.h"
 #include "mount/mount.h"
 #include "rpc/message.h"
@@ -448,12 +449,15 @@ static int make_record(Create *c, Err *err)
 int container_create(Cli *cli, const Args *args, NewContainer *ret, Err *err)
 {
         Create c = {.cli = cli, .args = args, .ret = ret};
+        Lease lease CLEANUP(lease_release) = {}; /* of the snapshot, until the record names it */
         int r;
 
         *ret = (NewContainer){};
         r = sort_arguments(&c, err);
         if (r == 0 && c.image)
                 r = snapshotter_name(cli, args, &c.snapshotter, err);
+        if (r == 0 && c.image)
+                r = lease_hold(cli, &lease, err);
         if (r == 0 && c.image)
                 r = make_snapshot(&c, err);
         if (r == 0)
