@@ -269,14 +269,20 @@ static void op_start(Op *op)
 
 void ops_schedule(Container *c)
 {
+        if (c->scheduling) /* an op that failed at once has ended; the loop below goes on */
+                return;
+        container_ref(c); /* which may be all that is left of it */
+        c->scheduling = 1;
         for (;;) {
                 Op *op = LIST_FIRST(&c->ops, Op, link);
 
                 if (!op || c->exclusive || (op->kind->alone && c->shared > 0))
-                        return;
+                        break;
                 list_remove(&op->link);
                 op_start(op);
         }
+        c->scheduling = 0;
+        container_unref(c);
 }
 
 static Op *find_waiting(Container *c, const Process *p)

@@ -80,6 +80,7 @@ struct Container {
         OomWatch oom;
         Event *delete_event;
         List ops;      /* waiting for their turn */
+        int scheduling;
         int exclusive; /* 1 while an op runs that tolerates no other */
         int shared;    /* ops running side by side */
 };

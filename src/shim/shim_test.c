@@ -2,6 +2,7 @@
 /* The parts of the shim that are functions of their input: states, bootstrap, names, logs. */
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include "shim/create.h"
 #include "shim/logger.h"
 #include "shim/oci.h"
+#include "shim/op.h"
 #include "shim/shim_priv.h"
 #include "shim/start.h"
 #include "shim/state.h"
@@ -376,4 +378,46 @@ TEST(logging_program_that_ended_at_once_is_forgotten)
         exits_logger(&c->init);
         CHECK_INT(c->init.io.logger, 0);
         exits_unexpect(s);
+}
+
+static int refuse(Op *op, Err *err)
+{
+        return err_set(err, FAILED_PRECONDITION, "not now");
+}
+
+static int refused(Op *op, int r, OpReply *reply, Err *err)
+{
+        op->container->n_execs++;
+        return r;
+}
+
+TEST(any_number_of_ops_may_fail_at_once)
+{
+        static const OpKind kind = {
+                .name = "refused", .alone = 1, .begin = refuse, .done = refused};
+        enum { MANY = 50000 };
+        struct rlimit old, small = {256 * 1024, RLIM_INFINITY};
+        Shim *s CLEANUP(cleanup_free) = mem_new(Shim);
+        Container *c;
+        Err err;
+
+        CHECK(loop_new(&s->loop, &err) == 0);
+        s->trim_timer = loop_add_timer(s->loop, 0, NULL, NULL);
+        list_init(&s->containers);
+        c = container_ref(container_new(s, "c", "/nonexistent"));
+        c->exclusive = 1; /* something runs, and they wait */
+        for (int i = 0; i < MANY; i++)
+                op_submit(&kind, c, NULL, NULL, NULL);
+        CHECK_INT(c->n_execs, 0);
+        c->exclusive = 0;
+        getrlimit(RLIMIT_STACK, &old);
+        setrlimit(RLIMIT_STACK, &small); /* enough for one of them inside another, not for all */
+        ops_schedule(c);
+        setrlimit(RLIMIT_STACK, &old);
+        CHECK_INT(c->n_execs, MANY);
+        c->n_execs = 0;
+        container_gone(c);
+        container_unref(c);
+        loop_remove(s->trim_timer);
+        loop_free(s->loop);
 }
