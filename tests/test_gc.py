@@ -39,14 +39,15 @@ class Stores:
         m = self.c.messages("content")
         request = m.WriteContentRequest(action=2, ref="r-" + sha256(data), data=data, expected=sha256(data),
                                         labels={k.replace("__", "."): v for k, v in labels.items()})
-        with contextlib.suppress(StopIteration):
+        while True:
             try:
-                for _ in self.c.content.Write(iter([request]), timeout=30):
-                    pass
+                list(self.c.content.Write(iter([request]), timeout=30))
+                return sha256(data)
             except grpc.RpcError as e:
-                if e.code() != grpc.StatusCode.ALREADY_EXISTS:
+                if e.code() == grpc.StatusCode.ALREADY_EXISTS:
+                    return sha256(data)
+                if e.code() != grpc.StatusCode.UNAVAILABLE or "locked for" not in e.details():
                     raise
-        return sha256(data)
 
     def blobs(self):
         m = self.c.messages("content")
