@@ -45,6 +45,9 @@ class Cut(Exception):
     """The daemon went away below an operation: nobody knows whether it was done."""
 
 
+HOLD = "hold"  # a lease: what the actors make is theirs to delete, not collection's
+
+
 class Actor:
     """Does one kind of work on names of its own, and knows what of it was acknowledged: known[name] is what must be
     found, None when it must not be. in_doubt is (name, what it may have become) of the operation that was cut off."""
@@ -80,7 +83,7 @@ class Actor:
 
     def work(self):
         """Until the daemon goes away."""
-        self.c = self.d.client()
+        self.c = self.d.client(lease=HOLD)
         try:
             while not self.d.killed.is_set():
                 self.step()
@@ -91,7 +94,7 @@ class Actor:
 
     def check(self):
         """After the restart."""
-        self.c = self.d.client()
+        self.c = self.d.client(lease=HOLD)
         doubt = self.in_doubt
         try:
             found = self.found()
@@ -219,7 +222,7 @@ class Snapshot(Actor):
         self.layer = tar_gz(self.files)
 
     def work(self):
-        with contextlib.closing(self.d.client()) as c:
+        with contextlib.closing(self.d.client(lease=HOLD)) as c:
             self.l = Layers.__new__(Layers)
             self.l.c, self.l.n = c, 0
             try:
@@ -279,7 +282,7 @@ class Snapshot(Actor):
             super().again(name, value, now)
 
     def check(self):
-        with contextlib.closing(self.d.client()) as self.c:
+        with contextlib.closing(self.d.client(lease=HOLD)) as self.c:
             if self.moving:
                 name, committed = self.moving
                 self.moving = None
@@ -289,7 +292,7 @@ class Snapshot(Actor):
                     Snapshots(self.c).commit(committed, name)
                 self.known[name], self.known[committed] = None, "committed"
         super().check()
-        with contextlib.closing(self.d.client()) as c:
+        with contextlib.closing(self.d.client(lease=HOLD)) as c:
             for name in [n for n, v in self.known.items() if v and n.endswith("-full")]:
                 top = pathlib.Path(mounted_from(c, name))
                 assert {p.name: p.read_bytes() for p in top.iterdir()} == self.files
@@ -429,14 +432,14 @@ class Task(Actor):
     def check(self):
         if self.state is None:
             name = f"{self.name}-{self.n}"
-            c = self.d.client()
+            c = self.d.client(lease=HOLD)
             m = c.messages("containers")
             with contextlib.suppress(grpc.RpcError):
                 c.containers.Delete(m.DeleteContainerRequest(id=name), timeout=20)
             c.close()
             return
         self.b.c.close()
-        self.b.c = self.d.client()
+        self.b.c = self.d.client(lease=HOLD)
         self.b.c.containers.Get(self.b.c.messages("containers").GetContainerRequest(id=self.b.name), timeout=20)
         now = self.now()
         if self.state == "running" and self.doing not in ("Kill", "Wait"):
@@ -545,6 +548,8 @@ def archives(tmp_path, image):
 def test_killed_at_any_moment(daemon, archives, tmp_path):
     rnd = random.Random(SEED)
     daemon.killed = threading.Event()
+    with contextlib.closing(daemon.client()) as c:
+        c.leases.Create(c.messages("leases").CreateRequest(id=HOLD))
     # a rootfs each: runc fails when two containers make the same device at the same time
     roots = [lighter.busybox_rootfs(tmp_path / f"rootfs-{i}") for i in range(4)]
     stayers = [Box(daemon, roots[i], f"stayer-{i}") for i in range(2)]
