@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Trees compared in this process, without a worker; at the end with the real one. */
+/* Trees compared in this process, without a worker; and a worker that is not ours, which lies. */
 #include "diff/compare.h"
 
 #include <errno.h>
@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "base/test.h"
 #include "diff/compare_tar.h"
+#include "worker/sandbox.h"
 
 enum { SEC = 1000000 };
 
@@ -556,4 +557,121 @@ TEST(compare_formats)
         CHECK(f == WORKER_FORMAT_RAW);
         CHECK(diff_format("text/plain", &f, &type, &err) == -UNIMPLEMENTED);
         CHECK_STR(err.msg, "unsupported diff media type: text/plain: not implemented");
+}
+
+/* ---- a worker that has been taken over ---- */
+
+enum { PARENT = 3 };
+
+/* What it says instead of the truth. "1234" is four bytes of layer. */
+static const struct {
+        const char *what;
+        int close_pipe, say;
+        WorkerMsg m;
+        const char *error; /* the end of it */
+} lies[] = {
+        {"more bytes than came",
+         1,
+         1,
+         {.type = WORKER_MSG_DONE, .done = {9, 0, "", 5}},
+         "malformed message from worker"},
+        {"a digest that nobody asked for",
+         1,
+         1,
+         {.type = WORKER_MSG_DONE,
+          .done = {4, 0, "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                   4}},
+         "malformed message from worker"},
+        {"another job's message",
+         1,
+         1,
+         {.type = WORKER_MSG_ENTRY, .entry = {0, 1, "a", "b"}},
+         "malformed message from worker"},
+        {"a question about a hint that there is not",
+         0,
+         1,
+         {.type = WORKER_MSG_OPAQUE},
+         "malformed message from worker"},
+        {"done, and goes on writing", 0, 1, {.type = WORKER_MSG_DONE, .done = {4, 0, "", 4}}, ""},
+        {"nothing", 1, 0, {}, "ended with status 0 before its job was done"},
+        {"its own failure",
+         1,
+         1,
+         {.type = WORKER_MSG_FAILED, .failed = {ABORTED, "enough"}},
+         "enough"},
+};
+
+static void play_worker(int lie)
+{
+        static uint8_t packet[WORKER_MSG_MAX];
+        WorkerMsg hello = {.type = WORKER_MSG_HELLO}, job;
+        int fds[WORKER_FDS_MAX];
+        Err err = {};
+
+        if (sandbox_unshare(&err) < 0 || worker_msg_send(PARENT, &hello, NULL, 0, &err) < 0 ||
+            worker_msg_recv(PARENT, -1, packet, &job, fds, &err) < 0 ||
+            fd_write_all(fds[0], "1234", 4) < 0)
+                _exit(9);
+        if (lies[lie].close_pipe)
+                fd_close(fds[0]);
+        if (lies[lie].say)
+                worker_msg_send(PARENT, &lies[lie].m, NULL, 0, &err);
+        _exit(0);
+}
+
+/* This program is the worker when a script names it as its interpreter: see compare_with(). */
+__attribute__((constructor)) static void maybe_worker(int argc, char **argv)
+{
+        if (argc > 1 && str_starts(argv[1], "lie="))
+                play_worker(atoi(argv[1] + 4));
+}
+
+static int begin(void *ctx, Err *err)
+{
+        return 0;
+}
+
+static int finish(void *ctx, const DiffCompared *what, Err *err)
+{
+        return 0;
+}
+
+static int compare_with(int lie, Str *got, Err *err)
+{
+        char self[512] = {}, text[600], script[600], tmp[600];
+        DiffCompare c = {
+                .format = WORKER_FORMAT_RAW,
+                .sink = {begin, collect, finish, got},
+                .tmp_root = tmp,
+                .worker_path = script,
+        };
+
+        if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
+                return err_sys(err, errno, "readlink");
+        snprintf(tmp, sizeof(tmp), "%s/tmpmounts", test_tmpdir());
+        snprintf(script, sizeof(script), "%s/worker", test_tmpdir());
+        snprintf(text, sizeof(text), "#!%s lie=%d\n", self, lie);
+        if (file_write(AT_FDCWD, script, text, strlen(text), 0755, err) < 0)
+                return -err->code;
+        err_clear(err);
+        return diff_compare(&c, err);
+}
+
+TEST(compare_believes_no_worker)
+{
+        if (geteuid() != 0) {
+                test_skip("needs root");
+                return;
+        }
+        for (size_t i = 0; i < ARRAY_LEN(lies); i++) {
+                Str got CLEANUP(str_done) = {};
+                Err err = {};
+                int r = compare_with((int)i, &got, &err);
+                size_t n = strlen(lies[i].error), len = strlen(err.msg);
+
+                CHECK(r < 0 || !*lies[i].error);
+                if (r < 0 && (len < n || strcmp(err.msg + len - n, lies[i].error) != 0))
+                        test_fail(__FILE__, __LINE__, "%s: %s", lies[i].what, err.msg);
+                CHECK(got.len <= 4);
+        }
 }

@@ -63,7 +63,7 @@ static int open_path(int root_fd, const char *path)
 
 static int cannot(Walk *k, const char *what, Err *err)
 {
-        return err_sys(err, errno, "%s %.300s", what, str_get(&k->path));
+        return err_sys(err, errno, "%s %.300s", what, k->path.len > 0 ? str_get(&k->path) : ".");
 }
 
 /* ---- names of a folder ---- */
