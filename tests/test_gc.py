@@ -33,7 +33,7 @@ class Stores:
     """One namespace and lease of a daemon, as far as collection goes."""
 
     def __init__(self, d, namespace="default", lease=None):
-        self.d, self.c = d, d.client(namespace, lease)
+        self.d, self.c, self.namespace = d, d.client(namespace, lease), namespace
 
     def blob(self, data, **labels):
         m = self.c.messages("content")
@@ -58,6 +58,14 @@ class Stores:
         image = m.Image(name=name, labels={k.replace("__", "."): v for k, v in labels.items()})
         image.target.digest, image.target.size, image.target.media_type = target, 1, MANIFEST
         self.c.images.Create(m.CreateImageRequest(image=image), timeout=30)
+
+    def image_of(self, name, data):
+        """Content with an image that keeps it, under a lease until it does. Returns its digest."""
+        self.lease("for-" + name)
+        digest = Stores(self.d, self.namespace, "for-" + name).blob(data)
+        self.image(name, digest)
+        self.unlease("for-" + name)
+        return digest
 
     def images(self):
         return {i.name for i in self.c.images.List(self.c.messages("images").ListImagesRequest(), timeout=30).images}
@@ -105,8 +113,7 @@ def test_an_image_deleted_with_sync_is_gone_from_disk(prompt, image):
 def test_without_sync_it_goes_soon(prompt, image):
     prompt.ctr("images", "import", "--snapshotter", "native", image)
     s = Stores(prompt)
-    kept = s.blob(b"kept")
-    s.image("kept", kept)
+    kept = s.image_of("kept", b"kept")
     prompt.ctr("images", "rm", IMAGE)
     assert s.images() == {"kept"}
     eventually("blobs and snapshots going", lambda: s.blobs() == files(prompt) == {kept} and not folders(prompt))
@@ -164,7 +171,8 @@ def test_many_changes_start_it_too(prompt):
 
 def test_expired_leases_and_images_go(prompt):
     s = Stores(prompt)
-    a, b, c = s.blob(b"a"), s.blob(b"b"), s.blob(b"c")
+    a, b = s.blob(b"a"), s.blob(b"b")
+    c = s.image_of("lasting", b"c")
     s.lease("old", containerd__io_gc__expire="x")
     soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 60))
     m = s.c.messages("leases")
@@ -174,10 +182,9 @@ def test_expired_leases_and_images_go(prompt):
     image = mi.Image(name="past", labels={"containerd.io/gc.expire": soon})
     image.target.digest, image.target.size, image.target.media_type = b, 1, MANIFEST
     s.c.images.Create(mi.CreateImageRequest(image=image))
-    s.image("lasting", c)
     s.lease("any")
     s.unlease("any", sync=True)
-    assert s.images() == {"lasting"} and s.blobs() <= {c}
+    assert s.images() == {"lasting"} and s.blobs() == {c}
     assert {x.id for x in s.c.leases.List(m.ListRequest()).leases} == {"old"}
 
 
@@ -193,8 +200,7 @@ def test_plugin_tells_its_settings(prompt):
 # ------------------------------------------------------------------------------------------------------ several namespaces
 def test_a_file_goes_with_its_last_name(prompt):
     a, b = Stores(prompt, "one"), Stores(prompt, "two")
-    d = a.blob(b"shared")
-    a.image("i", d)
+    d = a.image_of("i", b"shared")
     b.lease("l")
     held = Stores(prompt, "two", "l")
     assert held.blob(b"shared") == d
@@ -224,8 +230,7 @@ def test_what_goes_is_told(prompt):
 # ------------------------------------------------------------------------------------------------------ after a crash
 def test_blobs_without_a_record_go(prompt):
     s = Stores(prompt)
-    kept = s.blob(b"kept")
-    s.image("i", kept)
+    kept = s.image_of("i", b"kept")
     prompt.kill()
     folder = prompt.root / "io.containerd.content.v1.content" / "blobs" / "sha256"
     (folder / sha256(b"orphan").partition(":")[2]).write_bytes(b"orphan")
