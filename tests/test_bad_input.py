@@ -622,14 +622,7 @@ EXPECTED = {
         "lease gone": ("NOT_FOUND", "task c not found"),
     },
     "Tasks/Checkpoint": {
-        "namespace missing": ("UNIMPLEMENTED", "unknown method Checkpoint for service containerd.services.tasks.v1.Tasks"),
-        "namespace illegal": ("UNIMPLEMENTED", "unknown method Checkpoint for service containerd.services.tasks.v1.Tasks"),
-        "namespace unknown": ("UNIMPLEMENTED", "unknown method Checkpoint for service containerd.services.tasks.v1.Tasks"),
-        "lease gone": ("UNIMPLEMENTED", "unknown method Checkpoint for service containerd.services.tasks.v1.Tasks"),
-        "id missing": ("UNIMPLEMENTED", "unknown method Checkpoint for service containerd.services.tasks.v1.Tasks"),
-        "id illegal": ("UNIMPLEMENTED", "unknown method Checkpoint for service containerd.services.tasks.v1.Tasks"),
-        "id unknown": ("UNIMPLEMENTED", "unknown method Checkpoint for service containerd.services.tasks.v1.Tasks"),
-        "type wrong": ("UNIMPLEMENTED", "unknown method Checkpoint for service containerd.services.tasks.v1.Tasks"),
+        "lease gone": ("NOT_FOUND", "task c not found"),
     },
     "Tasks/Update": {
         "lease gone": ("NOT_FOUND", "task c not found"),

@@ -704,7 +704,7 @@ def test_hostile_bytes(bundle):
                                       ("Create", task.CreateTaskRequest(id="../../x", bundle=str(bundle)), 3),
                                       ("Create", task.CreateTaskRequest(id="x", bundle="relative"), 3),
                                       ("Create", task.CreateTaskRequest(id="x", bundle="/nonexistent"), 5),
-                                      ("Exec", task.ExecProcessRequest(id="x"), 5), ("Checkpoint", task.CheckpointTaskRequest(), 12)):
+                                      ("Exec", task.ExecProcessRequest(id="x"), 5), ("Checkpoint", task.CheckpointTaskRequest(), 5)):
             r = good.call(method, request.SerializeToString())
             assert r.status.code == code, (method, r)
         r = good.call("State", b"\xff\xff\xff")

@@ -377,9 +377,6 @@ def test_refusals(d, rootfs, box):
     b.exec("e1", "true")
     with fails(grpc.StatusCode.ALREADY_EXISTS, "id e1: already exists"):
         b.exec("e1", "true")
-    with fails(grpc.StatusCode.UNIMPLEMENTED):
-        b.Checkpoint()
-    assert "Checkpoint" in fails.details
     b.Kill(signal=9)
     b.Wait()
     with fails(grpc.StatusCode.NOT_FOUND, "process already finished: not found"):

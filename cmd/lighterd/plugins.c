@@ -517,6 +517,8 @@ static int tasks_init(PluginContext *pc, void **ret, Err *err)
         r = plugins_stores(pc, &s, err);
         if (r == 0)
                 r = plugin_get(pc, PLUGIN_RUNTIME, (void **)&t->runtime, err);
+        if (r == 0)
+                r = plugin_get(pc, PLUGIN_DIFFER, (void **)&t->diff, err);
         if (r < 0) {
                 free(t);
                 return r;
@@ -553,7 +555,8 @@ const PluginRegistration plugin_table[] = {
         {PLUGIN_MOUNT_HANDLER, "loop", NULL, NULL, mount_handler_loop_init, NULL},
         {PLUGIN_MOUNT_MANAGER, "bolt", REQUIRES(PLUGIN_METADATA, PLUGIN_MOUNT_HANDLER),
          &mount_manager_schema, mount_manager_init, mount_manager_close},
-        {PLUGIN_DIFFER, "walking", REQUIRES(PLUGIN_CONTENT, PLUGIN_METADATA), NULL, walking_init, free},
+        {PLUGIN_DIFFER, "walking", REQUIRES(PLUGIN_CONTENT, PLUGIN_METADATA), NULL, walking_init,
+         free},
         {PLUGIN_SHIM, "manager", NULL, &shim_schema, shim_init, NULL},
         {PLUGIN_RUNTIME, "task",
          REQUIRES(PLUGIN_EVENT, PLUGIN_METADATA, PLUGIN_SHIM, PLUGIN_MOUNT_MANAGER), NULL,
@@ -576,6 +579,7 @@ const PluginRegistration plugin_table[] = {
         {PLUGIN_GRPC, "snapshots", REQUIRES(PLUGIN_METADATA), NULL, snapshots_init, NULL},
         {PLUGIN_GRPC, "diff", REQUIRES(PLUGIN_METADATA), NULL, diff_init, NULL},
         {PLUGIN_GRPC, "mounts", REQUIRES(PLUGIN_MOUNT_MANAGER), NULL, mounts_init, NULL},
-        {PLUGIN_GRPC, "tasks", REQUIRES(PLUGIN_METADATA, PLUGIN_RUNTIME), NULL, tasks_init, free},
+        {PLUGIN_GRPC, "tasks", REQUIRES(PLUGIN_METADATA, PLUGIN_RUNTIME, PLUGIN_DIFFER), NULL,
+         tasks_init, free},
 };
 const size_t n_plugin_table = ARRAY_LEN(plugin_table);

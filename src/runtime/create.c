@@ -141,14 +141,17 @@ static int join(Launch *l)
 
 static int prepare(Launch *l)
 {
-        Task__CreateTaskRequest *req = &op_of(l)->what->req;
+        TaskCreate *w = op_of(l)->what;
+        Task__CreateTaskRequest *req = &w->req;
         const RuntimeMounts *m = &l->op.rt->mounts;
         int r = 0;
 
         if (m->activate && req->n_rootfs > 0)
                 r = m->activate(m->ctx, &op_of(l)->rootfs, l->ns, l->id, &req->rootfs,
                                 &req->n_rootfs, &l->err);
-        return r < 0 ? err_wrap(&l->err, "failed to mount rootfs component") : 0;
+        if (r < 0)
+                return err_wrap(&l->err, "failed to mount rootfs component");
+        return w->prepare ? w->prepare(op_of(l)->ctx, l->task->bundle, &l->err) : 0;
 }
 
 static void wrap(Launch *l)

@@ -98,6 +98,7 @@ DEFINE_CLEANUP(Task *, task_unref)
 const char *task_id(const Task *t);
 const char *task_ns(const Task *t);
 uint32_t task_pid(const Task *t); /* of init */
+const char *task_bundle(const Task *t);
 
 /* 1 when the task is still being recovered: fn will run on a pool thread when that has ended, well
  * or badly (look it up again). 0 when it is usable now; fn will not run. */
@@ -162,6 +163,9 @@ typedef struct TaskCreate {
         int sandbox_version;
         Task__CreateTaskRequest req; /* for the shim; id and bundle are filled in here */
         int (*cancelled)(void *ctx); /* whether nobody wants it any more; NULL: never */
+        /* Between making the bundle and starting anything, on a pool thread: what goes into the
+         * bundle, and into req. NULL: nothing. */
+        int (*prepare)(void *ctx, const char *bundle, Err *err);
 } TaskCreate;
 typedef void (*TaskCreateFn)(void *ctx, int r, uint32_t pid, const Err *err);
 /* Bundle, shim, Create. What `create` points at stays until fn has run (any thread).

@@ -88,6 +88,11 @@ uint32_t task_pid(const Task *t)
         return t->pid;
 }
 
+const char *task_bundle(const Task *t)
+{
+        return t->bundle;
+}
+
 static void connection_closed(void *ctx)
 {
         Task *t = ctx;

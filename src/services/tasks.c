@@ -3,7 +3,7 @@
  * Tasks. Most methods are one question to a shim: the request is turned into the shim's, sent with
  * a deadline, and the reply, on the loop's thread, is turned into the answer. No thread waits for a
  * shim, so one that has stopped costs its own callers their deadline and nobody else anything.
- * Create and Delete, List and Metrics, and Wait are in files of their own.
+ * Create and Delete, Checkpoint, List and Metrics, and Wait are in files of their own.
  *
  * enter() claims the call before the handler begins: from then on it runs to its end, even if the
  * client has gone, and its arena is there until then. A task that is being recovered makes the
@@ -16,12 +16,6 @@
 #include "rpc/message.h"
 #include "spec/identifier.h"
 #include "services/tasks_priv.h"
-
-void tasks_finish(Call *c, int r)
-{
-        call_complete(c, r);
-        call_unref(c);
-}
 
 int tasks_not_found(Call *c, const char *ns, const char *id)
 {
@@ -37,45 +31,16 @@ int tasks_not_found(Call *c, const char *ns, const char *id)
 
 /* ---- the beginning of a call ---- */
 
-typedef int (*TasksHandler)(Call *c, const void *req, void *rsp);
-
-/* In the call's arena; Call.state. */
-typedef struct Entered {
-        Call *call;
-        TasksHandler handler;
-        const void *req;
-        void *rsp;
-} Entered;
-
-static void run_handler(void *arg)
-{
-        Entered *e = arg;
-        Call *c = e->call;
-        int r;
-
-        r = e->handler(c, e->req, e->rsp);
-        if (r != RPC_PENDING)
-                tasks_finish(c, r);
-}
-
-static TasksHandler handler_of(const RpcMethod *m);
+static ClaimedHandler handler_of(const RpcMethod *m);
 
 static int enter(Call *c, const void *req, void *rsp)
 {
-        Entered *e;
-
-        if (!call_claim(c))
-                return RPC_PENDING; /* cancelled: it ends by itself */
-        e = arena_new(c->arena, Entered);
-        *e = (Entered){call_ref(c), handler_of(c->method), req, rsp};
-        c->state = e;
-        run_handler(e);
-        return RPC_PENDING;
+        return claimed_run(c, handler_of(c->method), req, rsp);
 }
 
 int tasks_defer(Call *c, Task *t)
 {
-        return task_defer(t, run_handler, c->state);
+        return task_defer(t, claimed_again, c->state);
 }
 
 int tasks_find(Call *c, const char *id, Task **ret)
@@ -141,7 +106,7 @@ static void answered(void *ctx, int r, const void *bytes, size_t n, const Err *e
         if (r == 0 && a->forget)
                 task_wait_forget(a->task, a->forget);
         task_unref(a->task);
-        tasks_finish(c, r);
+        claimed_finish(c, r);
 }
 
 /* Takes over the reference. forget: the process that an answer of 0 has deleted. */
@@ -180,7 +145,7 @@ static int start(Call *c, const Tasks__StartRequest *req, void *rsp)
 static void fill_deleted(Call *c, const void *reply, void *rsp)
 {
         const Task__DeleteResponse *from = reply;
-        const Entered *e = c->state;
+        const Claimed *e = c->state;
         Tasks__DeleteResponse *to = rsp;
 
         to->id = ((const Tasks__DeleteProcessRequest *)e->req)->exec_id;
@@ -409,6 +374,7 @@ static const RpcMethod methods[] = {
         ENTERED("DeleteProcess", delete_process_request, tasks__delete_response),
         ENTERED("Get", get_request, tasks__get_response),
         ENTERED("List", list_tasks_request, tasks__list_tasks_response),
+        ENTERED("Checkpoint", checkpoint_task_request, tasks__checkpoint_task_response),
         ENTERED("Kill", kill_request, google__protobuf__empty),
         ENTERED("Exec", exec_process_request, google__protobuf__empty),
         ENTERED("ResizePty", resize_pty_request, google__protobuf__empty),
@@ -422,17 +388,19 @@ static const RpcMethod methods[] = {
 };
 const RpcService tasks_service = RPC_SERVICE("containerd.services.tasks.v1.Tasks", methods);
 
-#define HANDLER(fn) ((TasksHandler)(void (*)(void))(fn))
+#define HANDLER(fn) ((ClaimedHandler)(void (*)(void))(fn))
 
 /* In the order of the methods. */
-static const TasksHandler handlers[] = {
-        HANDLER(tasks_create), HANDLER(start),      HANDLER(tasks_delete),  HANDLER(delete_process),
-        HANDLER(get),          HANDLER(tasks_list), HANDLER(kill_process),  HANDLER(exec),
-        HANDLER(resize_pty),   HANDLER(close_io),   HANDLER(pause_task),    HANDLER(resume_task),
-        HANDLER(list_pids),    HANDLER(update),     HANDLER(tasks_metrics),
+static const ClaimedHandler handlers[] = {
+        HANDLER(tasks_create),     HANDLER(start),        HANDLER(tasks_delete),
+        HANDLER(delete_process),   HANDLER(get),          HANDLER(tasks_list),
+        HANDLER(tasks_checkpoint), HANDLER(kill_process), HANDLER(exec),
+        HANDLER(resize_pty),       HANDLER(close_io),     HANDLER(pause_task),
+        HANDLER(resume_task),      HANDLER(list_pids),    HANDLER(update),
+        HANDLER(tasks_metrics),
 };
 
-static TasksHandler handler_of(const RpcMethod *m)
+static ClaimedHandler handler_of(const RpcMethod *m)
 {
         size_t i = (size_t)(m - methods);
 

@@ -42,19 +42,8 @@ static int read_options(Call *c, const Google__Protobuf__Any *any, TaskCreate *c
         return 0;
 }
 
-static int check(Call *c, const Tasks__CreateTaskRequest *req)
-{
-        if (req->checkpoint)
-                return err_set(
-                        c->err, UNIMPLEMENTED,
-                        "restoring a task from a checkpoint in the content store: not implemented");
-        return 0;
-}
-
-/* And its sandbox, if that has a record: those of containerd 1.x have none, and their containers
- * get shims of their own. */
-static int find_container(Call *c, const char *ns, const char *id, Containers__Container **ret,
-                          const char **ret_sandbox)
+int tasks_container(Call *c, const char *ns, const char *id, Containers__Container **ret,
+                    const char **ret_sandbox)
 {
         const TasksService *s = c->ctx;
         MetaTxn txn CLEANUP(meta_txn_end) = {};
@@ -66,27 +55,47 @@ static int find_container(Call *c, const char *ns, const char *id, Containers__C
         *ret = containers_get(&txn, ns, id);
         if (!*ret)
                 return -c->err->code;
-        if (!str_empty((*ret)->sandbox) && sandboxes_exist(&txn, ns, (*ret)->sandbox))
+        if (ret_sandbox && !str_empty((*ret)->sandbox) &&
+            sandboxes_exist(&txn, ns, (*ret)->sandbox))
                 *ret_sandbox = (*ret)->sandbox;
         return meta_failed(&txn);
 }
 
+/* In the call's arena. */
+typedef struct Creating {
+        Call *call;
+        TaskCreate create;
+        const Types__Descriptor *checkpoint; /* to be unpacked; NULL for none */
+} Creating;
+
 static int create_cancelled(void *ctx)
 {
-        return call_cancelled(ctx);
+        const Creating *k = ctx;
+
+        return call_cancelled(k->call);
+}
+
+static int create_prepare(void *ctx, const char *bundle, Err *err)
+{
+        Creating *k = ctx;
+
+        return k->checkpoint ? tasks_restore_unpack(k->call, k->checkpoint, bundle,
+                                                    &k->create.req.checkpoint, err)
+                             : 0;
 }
 
 static void created(void *ctx, int r, uint32_t pid, const Err *err)
 {
-        Call *c = ctx;
+        const Creating *k = ctx;
+        Call *c = k->call;
         Tasks__CreateTaskResponse *rsp = call_response(c);
 
         if (r < 0) {
-                tasks_finish(c, err_copy(c->err, err));
+                claimed_finish(c, err_copy(c->err, err));
                 return;
         }
         rsp->pid = pid;
-        tasks_finish(c, 0);
+        claimed_finish(c, 0);
 }
 
 static void to_shim(Call *c, const Tasks__CreateTaskRequest *req,
@@ -112,17 +121,18 @@ int tasks_create(Call *c, const Tasks__CreateTaskRequest *req, void *answer)
         const char *ns, *checkpoint = "", *sandbox = NULL;
         Containers__Container *ct;
         TaskCreate *create;
+        Creating *k;
         int r;
 
         r = call_namespace(c, &ns);
         if (r >= 0)
-                r = find_container(c, ns, req->container_id, &ct, &sandbox);
-        if (r >= 0)
-                r = check(c, req);
+                r = tasks_container(c, ns, req->container_id, &ct, &sandbox);
         if (r < 0)
                 return r;
 
-        create = arena_new(c->arena, TaskCreate);
+        k = arena_new(c->arena, Creating);
+        k->call = c;
+        create = &k->create;
         create->ns = ns;
         create->id = ct->id;
         create->runtime = ct->runtime ? ct->runtime->name : "";
@@ -132,6 +142,8 @@ int tasks_create(Call *c, const Tasks__CreateTaskRequest *req, void *answer)
         create->sandbox_address = req->task_api_address;
         create->sandbox_version = (int)req->task_api_version;
         r = read_options(c, options, create, &checkpoint);
+        if (r >= 0)
+                r = tasks_restore_path(c, req, checkpoint, &checkpoint, &k->checkpoint);
         if (r < 0)
                 return r;
         if (!options || options->value.len == 0)
@@ -142,9 +154,10 @@ int tasks_create(Call *c, const Tasks__CreateTaskRequest *req, void *answer)
         }
         create->options = options;
         create->cancelled = create_cancelled;
+        create->prepare = create_prepare;
         to_shim(c, req, options, checkpoint, &create->req);
         rsp->container_id = ct->id;
-        task_create(s->runtime, create, created, c);
+        task_create(s->runtime, create, created, k);
         return RPC_PENDING;
 }
 
@@ -154,13 +167,13 @@ static void deleted(void *ctx, int r, const Task__DeleteResponse *reply, const E
         Tasks__DeleteResponse *rsp = call_response(c);
 
         if (r < 0) {
-                tasks_finish(c, err_copy(c->err, err));
+                claimed_finish(c, err_copy(c->err, err));
                 return;
         }
         rsp->pid = reply->pid;
         rsp->exit_status = reply->exit_status;
         rsp->exited_at = tasks_time(c->arena, reply->exited_at->seconds, reply->exited_at->nanos);
-        tasks_finish(c, 0);
+        claimed_finish(c, 0);
 }
 
 int tasks_delete(Call *c, const Tasks__DeleteTaskRequest *req, void *rsp)

@@ -63,7 +63,7 @@ static void gather_end(Gather *g)
         for (size_t i = 0; i < n_parts; i++)
                 read_into[i] = g->parts[i].arena;
         g->fill(call_response(g->call), results, n);
-        tasks_finish(g->call, 0);
+        claimed_finish(g->call, 0);
         for (size_t i = 0; i < n_parts; i++)
                 arena_done(&read_into[i]);
 }

@@ -56,6 +56,9 @@ Container *container_unref(Container *c)
                 return NULL;
         assert(c->gone && list_empty(&c->ops));
         oci_done(&c->oci);
+        free(c->checkpoint);
+        free(c->parent_checkpoint);
+        free(c->criu_work);
         free(c->id);
         free(c->bundle);
         free(c->cgroup);

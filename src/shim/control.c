@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "cgroup/cgroup.h"
 #include "rpc/message.h"
+#include "shim/checkpoint.h"
 #include "shim/control.h"
 #include "shim/op.h"
 
@@ -60,7 +61,8 @@ static const OpKind start_op = {
 
 int init_start(Process *p, Call *call)
 {
-        return op_submit(&start_op, p->container, p, call, NULL);
+        return op_submit(p->container->checkpoint ? &restore_op : &start_op, p->container, p, call,
+                         NULL);
 }
 
 /* ---- Kill ---- */

@@ -115,19 +115,25 @@ static void look_at_cgroup(Arena *a, const char *bundle, pid_t pid, OpReply *rep
         reply->fds[SLOT_OOM_STATE] = oom.state_fd;
 }
 
-static int run_create(const Container *c, const Task__CreateTaskRequest *req,
-                      const Runc__Options *options, Arena *a, OpReply *reply, Err *err)
+int init_run(const Container *c, Arena *a, const char *what, const char *const *verb,
+             OpReply *reply, Err *err)
 {
         const StdioWho who = {.id = c->id,
                               .ns = c->shim->ns,
                               .bundle = c->bundle,
-                              .uid = options->io_uid,
-                              .gid = options->io_gid};
+                              .uid = c->io_uid,
+                              .gid = c->io_gid};
         const char *pid_file = arena_printf(a, "%s/init.pid", c->bundle);
-        const char *args[16] = {"create", "--bundle", c->bundle, "--pid-file", pid_file};
+        const char *args[INIT_ARGS] = {};
         StdioChild io;
-        int n = 5, r;
+        int n = 0, r;
 
+        for (; *verb; verb++)
+                args[n++] = *verb;
+        args[n++] = "--bundle";
+        args[n++] = c->bundle;
+        args[n++] = "--pid-file";
+        args[n++] = pid_file;
         r = stdio_child_open(&c->init.stdio, &who, a, &io, err);
         if (r < 0)
                 return err_wrap(err, "failed to create init process I/O");
@@ -137,10 +143,11 @@ static int run_create(const Container *c, const Task__CreateTaskRequest *req,
         }
         if (c->oci.no_pivot)
                 args[n++] = "--no-pivot";
-        if (c->oci.no_new_keyring)
+        if (c->oci.no_new_keyring && !c->checkpoint)
                 args[n++] = "--no-new-keyring";
         args[n++] = c->id;
-        r = oci_run_io(&c->oci, a, "OCI runtime create failed", args, &io.io, err);
+        assert(n < INIT_ARGS);
+        r = oci_run_io(&c->oci, a, what, args, &io.io, err);
         stdio_child_done(&io);
         if (r == 0)
                 r = oci_read_pid(a, pid_file, &reply->pid, err);
@@ -151,6 +158,9 @@ static int run_create(const Container *c, const Task__CreateTaskRequest *req,
         }
         reply->logger = io.logger;
         memcpy(reply->fds, io.slots, sizeof(io.slots));
+        if (private_pid_ns(a, c->bundle))
+                reply->flags |= OP_PRIVATE_PID_NS;
+        look_at_cgroup(a, c->bundle, reply->pid, reply);
         return 0;
 }
 
@@ -169,17 +179,13 @@ static int create_run(Op *op, OpReply *reply, Err *err)
                 r = write_bundle_files(c->bundle, options, err);
         if (r == 0)
                 r = mount_rootfs(&a, req, err);
+        if (r < 0 || c->checkpoint)
+                return r;
+        r = init_run(c, &a, "OCI runtime create failed", (const char *const[]){"create", NULL},
+                     reply, err);
         if (r < 0)
-                return r;
-        r = run_create(c, req, options, &a, reply, err);
-        if (r < 0) {
                 rootfs_unmount(c->bundle, &a, &ignored);
-                return r;
-        }
-        if (private_pid_ns(&a, c->bundle))
-                reply->flags |= OP_PRIVATE_PID_NS;
-        look_at_cgroup(&a, c->bundle, reply->pid, reply);
-        return 0;
+        return r;
 }
 
 static void on_oom(void *ctx)
@@ -215,32 +221,49 @@ static void publish_create(const Container *c, const Task__CreateTaskRequest *re
         event_publish(c->shim->publisher, "/tasks/create", &ev);
 }
 
-static int create_done(Op *op, int r, OpReply *reply, Err *err)
+int init_adopt(Container *c, OpReply *reply, Err *err)
 {
-        Container *c = op->container;
         Process *p = &c->init;
-        Task__CreateTaskResponse *rsp = op_response(op);
-        Err ignored;
+        int r;
 
-        if (r == 0)
-                r = proc_io_start(&p->io, c->shim->loop, reply->fds, reply->logger, on_output_end,
-                                  p, err);
-        if (r < 0) {
-                container_gone(c);
+        r = proc_io_start(&p->io, c->shim->loop, reply->fds, reply->logger, on_output_end, p, err);
+        if (r < 0)
                 return r;
-        }
-        c->creating = 0;
         c->private_pid_ns = !!(reply->flags & OP_PRIVATE_PID_NS);
         if (reply->n_data > 0)
                 c->cgroup = mem_strdup(reply->data);
         exits_register(p, reply->pid);
         exits_logger(p);
-        look_note(c);
-        publish_create(c, op->req);
+        return 0;
+}
+
+void init_watch(Container *c, OpReply *reply)
+{
+        Err ignored;
+
         if (oom_start(&c->oom, c->shim->loop, !!(reply->flags & FLAG_OOM_V2),
                       op_take_fd(reply, SLOT_OOM_EVENT), op_take_fd(reply, SLOT_OOM_STATE), on_oom,
                       c, &ignored) < 0)
                 log_warn("not watching for OOM", "id", c->id, "error", ignored.msg);
+}
+
+static int create_done(Op *op, int r, OpReply *reply, Err *err)
+{
+        Container *c = op->container;
+        Process *p = &c->init;
+        Task__CreateTaskResponse *rsp = op_response(op);
+
+        if (r == 0 && !c->checkpoint)
+                r = init_adopt(c, reply, err);
+        if (r < 0) {
+                container_gone(c);
+                return r;
+        }
+        c->creating = 0;
+        look_note(c);
+        publish_create(c, op->req);
+        if (!c->checkpoint)
+                init_watch(c, reply);
         if (rsp)
                 rsp->pid = (uint32_t)reply->pid;
         exits_release(p);
@@ -259,9 +282,6 @@ static int check(Shim *s, const Task__CreateTaskRequest *req, Err *err)
         if (req->bundle[0] != '/')
                 return err_set(err, INVALID_ARGUMENT,
                                "bundle path \"%s\" is not absolute: invalid argument", req->bundle);
-        if (!str_empty(req->checkpoint))
-                return err_set(err, UNIMPLEMENTED,
-                               "restoring a checkpoint is not supported: not implemented");
         if (container_lookup(s, req->id))
                 return err_set(err, ALREADY_EXISTS, "container %s: already exists", req->id);
         return 0;
@@ -282,6 +302,13 @@ int task_create(Call *call, const Task__CreateTaskRequest *req, Task__CreateTask
         c->creating = 1;
         c->init.held = 1;
         oci_init(&c->oci, options, s->ns, c->bundle);
+        c->io_uid = options->io_uid;
+        c->io_gid = options->io_gid;
+        if (!str_empty(req->checkpoint)) {
+                c->checkpoint = mem_strdup(req->checkpoint);
+                c->parent_checkpoint = mem_strdup(req->parent_checkpoint);
+                c->criu_work = mem_strdup(options->criu_work_path);
+        }
         stdio_spec_init(&c->init.stdio, req->stdin, req->stdout, req->stderr, req->terminal);
         c->init.exit_event = event_reserve(s->publisher, c->id, "");
         c->delete_event = event_reserve(s->publisher, c->id, "");

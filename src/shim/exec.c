@@ -24,7 +24,8 @@ int task_exec(Call *call, const Task__ExecProcessRequest *req, Google__Protobuf_
         if (r == 0 && exec_find(c, req->exec_id))
                 r = err_set(call->err, ALREADY_EXISTS, "id %s: already exists", req->exec_id);
         if (r == 0)
-                r = state_check(0, c->init.state, ACT_EXEC, call->err);
+                r = c->checkpoint ? err_set(call->err, UNKNOWN, "cannot exec in a created state")
+                                  : state_check(0, c->init.state, ACT_EXEC, call->err);
         if (r < 0)
                 return r;
         r = identifier_check(NULL, req->exec_id, call->err);

@@ -70,6 +70,11 @@ struct Container {
         Shim *shim;
         int refs;
         char *id, *bundle;
+        char *checkpoint; /* what Start restores it from; NULL: it has its process */
+        char *parent_checkpoint;
+        char *criu_work; /* "": the bundle's */
+        uid_t io_uid;
+        gid_t io_gid;
         Oci oci;
         Process init;
         List execs;

@@ -2,11 +2,12 @@
 /* The texts are part of the interface: clients, dockerd among them, look for words in them. */
 #include "shim/state.h"
 
-static const char *const init_says[PROC_DELETED + 1][ACT_RESIZE + 1] = {
+static const char *const init_says[PROC_DELETED + 1][ACT_CHECKPOINT + 1] = {
         [PROC_CREATED] =
                 {
                         [ACT_PAUSE] = "cannot pause task in created state",
                         [ACT_RESUME] = "cannot resume task in created state",
+                        [ACT_CHECKPOINT] = "cannot checkpoint a task in created state",
                 },
         [PROC_RUNNING] =
                 {
@@ -28,6 +29,7 @@ static const char *const init_says[PROC_DELETED + 1][ACT_RESIZE + 1] = {
                         [ACT_RESUME] = "cannot resume a stopped container",
                         [ACT_UPDATE] = "cannot update a stopped container",
                         [ACT_EXEC] = "cannot exec in a stopped state",
+                        [ACT_CHECKPOINT] = "cannot checkpoint a stopped container",
                         [ACT_RESIZE] = "cannot resize a stopped container",
                 },
         [PROC_DELETED] =
@@ -38,12 +40,13 @@ static const char *const init_says[PROC_DELETED + 1][ACT_RESIZE + 1] = {
                         [ACT_RESUME] = "cannot resume a deleted process",
                         [ACT_UPDATE] = "cannot update a deleted process",
                         [ACT_EXEC] = "cannot exec in a deleted state",
+                        [ACT_CHECKPOINT] = "cannot checkpoint a deleted process",
                         [ACT_KILL] = "cannot kill a deleted process",
                         [ACT_RESIZE] = "cannot resize a deleted container",
                 },
 };
 
-static const char *const exec_says[PROC_DELETED + 1][ACT_RESIZE + 1] = {
+static const char *const exec_says[PROC_DELETED + 1][ACT_CHECKPOINT + 1] = {
         [PROC_CREATED] =
                 {
                         [ACT_KILL] = "process not created",

@@ -21,6 +21,7 @@ typedef enum ProcAction {
         ACT_EXEC,
         ACT_KILL,
         ACT_RESIZE,
+        ACT_CHECKPOINT,
 } ProcAction;
 
 /* UNKNOWN, NOT_FOUND or FAILED_PRECONDITION with containerd's words. */

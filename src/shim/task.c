@@ -5,6 +5,7 @@
 #include "api/containerd/task/v3/task.pb-c.h"
 #include "api/containerd/v1/types/task.pb-c.h"
 #include "rpc/message.h"
+#include "shim/checkpoint.h"
 #include "shim/control.h"
 #include "shim/create.h"
 #include "shim/exec.h"
@@ -117,13 +118,6 @@ static int task_connect(Call *call, const Task__ConnectRequest *req, Task__Conne
         return 0;
 }
 
-static int task_checkpoint(Call *call, const Task__CheckpointTaskRequest *req,
-                           Google__Protobuf__Empty *rsp)
-{
-        return err_set(call->err, UNIMPLEMENTED,
-                       "checkpoint is not supported by this shim: not implemented");
-}
-
 static int task_shutdown(Call *call, const Task__ShutdownRequest *req, Google__Protobuf__Empty *rsp)
 {
         Shim *s = call->ctx;
@@ -142,8 +136,8 @@ static const RpcMethod methods[] = {
         RPC_WAIT_METHOD("Pids", task_pids, task__pids_request, task__pids_response),
         RPC_WAIT_METHOD("Pause", task_pause, task__pause_request, google__protobuf__empty),
         RPC_WAIT_METHOD("Resume", task_resume, task__resume_request, google__protobuf__empty),
-        RPC_UNARY_METHOD("Checkpoint", task_checkpoint, task__checkpoint_task_request,
-                         google__protobuf__empty),
+        RPC_WAIT_METHOD("Checkpoint", task_checkpoint, task__checkpoint_task_request,
+                        google__protobuf__empty),
         RPC_WAIT_METHOD("Kill", task_kill, task__kill_request, google__protobuf__empty),
         RPC_UNARY_METHOD("Exec", task_exec, task__exec_process_request, google__protobuf__empty),
         RPC_UNARY_METHOD("ResizePty", task_resize_pty, task__resize_pty_request,
