@@ -84,7 +84,7 @@ struct Container {
         char *cgroup; /* text of /proc/PID/cgroup */
         OomWatch oom;
         Event *delete_event;
-        List ops;      /* waiting for their turn */
+        List ops; /* waiting for their turn */
         int scheduling;
         int exclusive; /* 1 while an op runs that tolerates no other */
         int shared;    /* ops running side by side */
