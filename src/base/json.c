@@ -176,22 +176,6 @@ int json_get_i64(const json_t *obj, const char *key, int64_t *ret, Err *err)
         return 0;
 }
 
-int json_get_u64(const json_t *obj, const char *key, uint64_t *ret, Err *err)
-{
-        const json_t *j;
-
-        if (!member(obj, key, &j))
-                return 0;
-        if (json_is_real(j) && json_real_value(j) == U64_MAX_AS_REAL) {
-                *ret = UINT64_MAX;
-                return 0;
-        }
-        if (!json_is_integer(j) || json_integer_value(j) < 0)
-                return wrong_type(key, "a non-negative integer", err);
-        *ret = (uint64_t)json_integer_value(j);
-        return 0;
-}
-
 int json_get_bool(const json_t *obj, const char *key, int *ret, Err *err)
 {
         const json_t *j;

@@ -21,7 +21,6 @@ int json_read(const char *text, size_t n, size_t max, const char *what, json_t *
 
 int json_get_str(const json_t *obj, const char *key, const char **ret, Err *err);
 int json_get_i64(const json_t *obj, const char *key, int64_t *ret, Err *err);
-int json_get_u64(const json_t *obj, const char *key, uint64_t *ret, Err *err);
 int json_get_bool(const json_t *obj, const char *key, int *ret, Err *err);
 int json_get_obj(const json_t *obj, const char *key, const json_t **ret, Err *err);
 int json_get_arr(const json_t *obj, const char *key, const json_t **ret, Err *err);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One epoll set for everything: descriptors, an eventfd for posted work, a signalfd per signal, a
- * pidfd per child; timers are a heap that sets epoll's time-out. A removed source is unhooked at
- * once and freed after the current batch of events, because the batch may still point at it.
+ * One epoll set for everything: descriptors, an eventfd for posted work, a signalfd per signal;
+ * timers are a heap that sets epoll's time-out. A removed source is unhooked at once and freed
+ * after the current batch of events, because the batch may still point at it.
  */
 #include "base/loop.h"
 
@@ -10,7 +10,6 @@
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/fd.h"
@@ -20,21 +19,19 @@
 
 enum { BATCH = 64 };
 
-typedef enum SourceKind { SOURCE_FD, SOURCE_TIMER, SOURCE_SIGNAL, SOURCE_CHILD } SourceKind;
+typedef enum SourceKind { SOURCE_FD, SOURCE_TIMER, SOURCE_SIGNAL } SourceKind;
 
 struct LoopSource {
         Loop *loop;
         SourceKind kind;
         int dead;
-        int fd; /* SOURCE_SIGNAL: ours; SOURCE_CHILD: the caller's pidfd */
-        pid_t pid;
+        int fd;           /* SOURCE_SIGNAL: ours */
         uint64_t at_ns;   /* timers: 0 when stopped */
         size_t heap_slot; /* timers: index + 1, 0 when not in the heap */
         union {
                 LoopFdFn on_fd;
                 LoopTimerFn on_timer;
                 LoopSignalFn on_signal;
-                LoopChildFn on_child;
         };
         void *ctx;
         LoopSource *next_dead;
@@ -259,16 +256,6 @@ int loop_add_signal(Loop *l, int signo, LoopSignalFn fn, void *ctx, LoopSource *
         return 0;
 }
 
-int loop_add_child(Loop *l, pid_t pid, int pidfd, LoopChildFn fn, void *ctx, LoopSource **ret,
-                   Err *err)
-{
-        LoopSource *s = source_new(l, SOURCE_CHILD, ctx);
-
-        s->on_child = fn;
-        s->pid = pid;
-        return watch(s, pidfd, EPOLLIN, ret, err);
-}
-
 LoopSource *loop_remove(LoopSource *s)
 {
         Loop *l;
@@ -297,20 +284,6 @@ static void dispatch_signal(LoopSource *s)
                 s->on_signal(s->ctx, (int)info.ssi_signo);
 }
 
-static void dispatch_child(LoopSource *s)
-{
-        LoopChildFn fn = s->on_child;
-        void *ctx = s->ctx;
-        pid_t pid = s->pid;
-        int status = 0;
-
-        /* Somebody else reaping it would be a bug; a status of 0 then is the best there is. */
-        if (waitpid(pid, &status, WNOHANG) == 0)
-                return;
-        loop_remove(s);
-        fn(ctx, pid, status);
-}
-
 static void dispatch(LoopSource *s, uint32_t events)
 {
         if (s->dead)
@@ -321,9 +294,6 @@ static void dispatch(LoopSource *s, uint32_t events)
                 break;
         case SOURCE_SIGNAL:
                 dispatch_signal(s);
-                break;
-        case SOURCE_CHILD:
-                dispatch_child(s);
                 break;
         case SOURCE_TIMER:
                 break;

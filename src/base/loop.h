@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The event loop: epoll(7) over descriptors, timers, signals and child exits, in one thread.
+ * The event loop: epoll(7) over descriptors, timers and signals, in one thread.
  * Callbacks run on the loop's thread and must not block. Every function is for that thread only,
  * except loop_post() and loop_quit(). Sources are owned by whoever added them and are removed by
  * their owner; removing a source inside any callback is safe, its callback will not run again.
@@ -18,8 +18,6 @@ typedef struct LoopSource LoopSource;
 typedef void (*LoopFdFn)(void *ctx, int fd, uint32_t events);
 typedef void (*LoopTimerFn)(void *ctx);
 typedef void (*LoopSignalFn)(void *ctx, int signo);
-/* status as waitpid(2) gives it; the child is reaped. */
-typedef void (*LoopChildFn)(void *ctx, pid_t pid, int status);
 typedef void (*LoopPostFn)(void *ctx);
 
 int loop_new(Loop **ret, Err *err);
@@ -40,9 +38,6 @@ LoopSource *loop_add_timer(Loop *l, uint64_t at_ns, LoopTimerFn fn, void *ctx);
 void loop_timer_set(LoopSource *s, uint64_t at_ns);
 /* Blocks the signal for this process (call before threads start) and delivers it here. */
 int loop_add_signal(Loop *l, int signo, LoopSignalFn fn, void *ctx, LoopSource **ret, Err *err);
-/* Watches one child by pidfd; the source removes itself before the callback. */
-int loop_add_child(Loop *l, pid_t pid, int pidfd, LoopChildFn fn, void *ctx, LoopSource **ret,
-                   Err *err);
 /* Takes NULL; returns NULL. */
 LoopSource *loop_remove(LoopSource *s);
 

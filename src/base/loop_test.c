@@ -6,7 +6,6 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/fd.h"
-#include "base/proc.h"
 #include "base/test.h"
 
 typedef struct Seen {
@@ -95,35 +94,18 @@ TEST(loop_post_wakes_and_keeps_order)
         CHECK_INT(s.n, 1000);
 }
 
-static void on_child(void *ctx, pid_t pid, int status)
-{
-        Seen *s = ctx;
-
-        s->n++;
-        s->value = proc_exit_code(status);
-}
-
 static void on_signal(void *ctx, int signo)
 {
         ((Seen *)ctx)->value = signo;
 }
 
-TEST(loop_reports_children_and_signals)
+TEST(loop_reports_signals)
 {
-        const char *argv[] = {"sh", "-c", "exit 5", NULL};
-        LoopSource *child, *sig;
+        LoopSource *sig;
         Seen s = {};
-        Proc p;
         Err err;
 
         CHECK(loop_new(&s.loop, &err) == 0);
-        CHECK(proc_spawn(&(ProcSpec){.path = "/bin/sh", .argv = argv}, &p, &err) == 0);
-        CHECK(loop_add_child(s.loop, p.pid, p.pidfd, on_child, &s, &child, &err) == 0);
-        while (s.n == 0)
-                loop_once(s.loop, 1000);
-        CHECK_INT(s.value, 5);
-        fd_close(p.pidfd);
-
         CHECK(loop_add_signal(s.loop, SIGUSR2, on_signal, &s, &sig, &err) == 0);
         kill(getpid(), SIGUSR2);
         loop_once(s.loop, 1000);

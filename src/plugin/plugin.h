@@ -27,22 +27,16 @@
 #define PLUGIN_EVENT              "io.containerd.event.v1"
 #define PLUGIN_METADATA           "io.containerd.metadata.v1"
 #define PLUGIN_GC                 "io.containerd.gc.v1"
-#define PLUGIN_LEASE              "io.containerd.lease.v1"
 #define PLUGIN_DIFFER             "io.containerd.differ.v1"
 #define PLUGIN_MOUNT_MANAGER      "io.containerd.mount-manager.v1"
 #define PLUGIN_MOUNT_HANDLER      "io.containerd.mount-handler.v1"
 #define PLUGIN_SHIM               "io.containerd.shim.v1"
 #define PLUGIN_RUNTIME            "io.containerd.runtime.v2"
-#define PLUGIN_SERVICE            "io.containerd.service.v1"
 #define PLUGIN_GRPC               "io.containerd.grpc.v1"
-#define PLUGIN_TTRPC              "io.containerd.ttrpc.v1"
 #define PLUGIN_INTERNAL           "io.containerd.internal.v1"
 #define PLUGIN_WARNING            "io.containerd.warning.v1"
 #define PLUGIN_SANDBOX_STORE      "io.containerd.sandbox.store.v1"
 #define PLUGIN_SANDBOX_CONTROLLER "io.containerd.sandbox.controller.v1"
-#define PLUGIN_SERVER             "io.containerd.server.v1"
-
-enum { PLUGIN_ABI = 1 };
 
 typedef struct PluginContext PluginContext;
 typedef struct PluginSet PluginSet;

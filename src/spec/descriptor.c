@@ -12,11 +12,6 @@ int media_is_manifest(const char *type)
         return str_eq(type, MEDIA_OCI_MANIFEST) || str_eq(type, MEDIA_DOCKER_MANIFEST);
 }
 
-int media_is_config(const char *type)
-{
-        return str_eq(type, MEDIA_OCI_CONFIG) || str_eq(type, MEDIA_DOCKER_CONFIG);
-}
-
 const char *media_layer_compression(const char *type)
 {
         static const struct {

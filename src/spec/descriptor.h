@@ -34,7 +34,6 @@ typedef struct Descriptor {
 
 int media_is_index(const char *type);
 int media_is_manifest(const char *type);
-int media_is_config(const char *type);
 int media_is_layer(const char *type); /* any compression, foreign ones too */
 /* "gzip", "zstd", "" for plain, NULL for what is no layer. */
 const char *media_layer_compression(const char *type);

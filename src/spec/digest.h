@@ -8,7 +8,7 @@
 #include <nettle/sha2.h>
 #include "base/err.h"
 
-enum { DIGEST_TEXT_MAX = 136, DIGEST_HEX_MAX = 129 };
+enum { DIGEST_TEXT_MAX = 136 };
 
 typedef enum DigestAlg { DIGEST_NONE, DIGEST_SHA256, DIGEST_SHA384, DIGEST_SHA512 } DigestAlg;
 

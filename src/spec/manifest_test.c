@@ -141,17 +141,13 @@ TEST(reading_a_runtime_spec)
         Arena a CLEANUP(arena_done);
         RuntimeSpec s;
         Err err = {};
-        int terminal;
 
         arena_init(&a, SIZE_MAX);
         CHECK(runtime_spec_parse(&a, text, strlen(text), &s, &err) == 0);
         CHECK(s.root_readonly && s.terminal && s.pid_namespace && s.has_linux);
         CHECK_STR(s.cgroups_path, "/a/b");
         CHECK_STR(s.args[1], "-c");
-        CHECK_STR(runtime_spec_annotation(&s, "io.x"), "y");
-        CHECK(!runtime_spec_annotation(&s, "io"));
         CHECK_INT(runtime_spec_parse(&a, "{\"process\":{\"terminal\":1}}", 26, &s, &err),
                   -INVALID_ARGUMENT);
         CHECK_STR(err.msg, "runtime spec: process: member \"terminal\" must be a boolean");
-        CHECK(process_spec_terminal("{\"terminal\":true}", 17, &terminal, &err) == 0 && terminal);
 }

@@ -244,9 +244,3 @@ int platform_rank(const Platform *want, const Platform *p)
         }
         return -1;
 }
-
-int platform_eq(const Platform *a, const Platform *b)
-{
-        return str_eq(a->os, b->os) && str_eq(a->arch, b->arch) && str_eq(a->variant, b->variant) &&
-               str_eq(a->os_version, b->os_version);
-}

@@ -25,4 +25,3 @@ Platform platform_host(void);
 
 /* How well something for platform p serves one who wants want: 0 is best, -1 not at all. */
 int platform_rank(const Platform *want, const Platform *p);
-int platform_eq(const Platform *a, const Platform *b);

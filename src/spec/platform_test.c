@@ -47,7 +47,8 @@ TEST(a_lone_word_is_completed_by_the_host)
 
         arena_init(&a, SIZE_MAX);
         p = parse(&a, "linux");
-        CHECK(platform_eq(&p, &host));
+        CHECK(str_eq(p.os, host.os) && str_eq(p.arch, host.arch) &&
+              str_eq(p.variant, host.variant));
         p = parse(&a, "s390x");
         CHECK_STR(p.os, "linux");
         CHECK_STR(p.arch, "s390x");

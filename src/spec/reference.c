@@ -216,74 +216,10 @@ void reference_default_tag(Reference *r)
                 r->tag = "latest";
 }
 
-static const char *format(Arena *a, const char *domain, const char *path, const Reference *r)
+const char *reference_format(Arena *a, const Reference *r)
 {
-        return arena_printf(a, "%s%s%s%s%s%s%s", domain, *domain ? "/" : "", path,
+        return arena_printf(a, "%s%s%s%s%s%s%s", r->domain, *r->domain ? "/" : "", r->path,
                             *r->tag ? ":" : "", r->tag, *r->digest.text ? "@" : "", r->digest.text);
 }
 
-const char *reference_format(Arena *a, const Reference *r)
-{
-        return format(a, r->domain, r->path, r);
-}
-
-const char *reference_familiar(Arena *a, const Reference *r)
-{
-        const char *path = r->path;
-
-        if (!str_eq(r->domain, "docker.io"))
-                return reference_format(a, r);
-        if (str_starts(path, "library/") && !strchr(path + strlen("library/"), '/'))
-                path += strlen("library/");
-        return format(a, "", path, r);
-}
-
 /* "a//b/./c/../d" is "a/b/d", as Go's path.Join has it. */
-static const char *clean_path(Arena *a, const char *s)
-{
-        char *out = arena_alloc(a, strlen(s) + 1);
-        size_t n = 0;
-
-        for (const char *end; *s; s = *end ? end + 1 : end) {
-                size_t len = strcspn(s, "/");
-
-                end = s + len;
-                if (len == 0 || (len == 1 && *s == '.'))
-                        continue;
-                if (len == 2 && s[0] == '.' && s[1] == '.') {
-                        while (n > 0 && out[--n] != '/')
-                                ;
-                        continue;
-                }
-                if (n > 0)
-                        out[n++] = '/';
-                memcpy(out + n, s, len);
-                n += len;
-        }
-        out[n] = '\0';
-        return out;
-}
-
-int locator_parse(Arena *a, const char *s, Locator *ret, Err *err)
-{
-        size_t host_len = strcspn(s, "/"), path_len;
-        const char *path, *object;
-
-        if (strstr(s, "://") || strlen(s) > LIMIT_REF)
-                return err_set(err, INVALID_ARGUMENT, "invalid reference");
-        if (host_len == 0)
-                return err_set(err, INVALID_ARGUMENT, "hostname required");
-        for (const char *c = s; *c; c++)
-                if ((unsigned char)*c <= ' ' || *c == 0x7f || (c < s + host_len && *c == '@'))
-                        return err_set(err, INVALID_ARGUMENT, "invalid reference");
-        path = s + host_len;
-        path_len = strcspn(path, ":@");
-        object = path + path_len;
-        if (*object == ':')
-                object++;
-        ret->host = arena_strndup(a, s, host_len);
-        path = clean_path(a, arena_strndup(a, path, path_len));
-        ret->locator = *path ? arena_printf(a, "%s/%s", ret->host, path) : ret->host;
-        ret->object = arena_strdup(a, object);
-        return 0;
-}

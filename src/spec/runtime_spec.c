@@ -68,7 +68,7 @@ static int read_linux(Arena *a, const json_t *l, RuntimeSpec *s, Err *err)
 int runtime_spec_parse(Arena *a, const char *text, size_t n, RuntimeSpec *ret, Err *err)
 {
         json_t *j CLEANUP(json_decrefp) = NULL;
-        const json_t *root = NULL, *process = NULL, *lx = NULL, *annotations = NULL;
+        const json_t *root = NULL, *process = NULL, *lx = NULL;
         RuntimeSpec s = {.root_path = ""};
         int r;
 
@@ -80,10 +80,7 @@ int runtime_spec_parse(Arena *a, const char *text, size_t n, RuntimeSpec *ret, E
         if ((r = json_get_obj(j, "root", &root, err)) < 0 ||
             (r = json_get_obj(j, "process", &process, err)) < 0 ||
             (r = json_get_obj(j, "linux", &lx, err)) < 0 ||
-            (r = json_get_obj(j, "annotations", &annotations, err)) < 0 ||
-            (r = read_str(a, j, "hostname", &s.hostname, err)) < 0 ||
-            (r = annotations_from_json(a, annotations, "annotations", &s.annotations,
-                                       &s.n_annotations, err)) < 0)
+            (r = read_str(a, j, "hostname", &s.hostname, err)) < 0)
                 return err_wrap(err, "runtime spec");
         if (root && ((r = read_str(a, root, "path", &s.root_path, err)) < 0 ||
                      (r = json_get_bool(root, "readonly", &s.root_readonly, err)) < 0))
@@ -94,27 +91,4 @@ int runtime_spec_parse(Arena *a, const char *text, size_t n, RuntimeSpec *ret, E
                 return err_wrap(err, "runtime spec: linux");
         *ret = s;
         return 0;
-}
-
-const char *runtime_spec_annotation(const RuntimeSpec *s, const char *key)
-{
-        for (size_t i = 0; i < s->n_annotations; i++)
-                if (str_eq(s->annotations[i].key, key))
-                        return s->annotations[i].value;
-        return NULL;
-}
-
-int process_spec_terminal(const char *text, size_t n, int *ret, Err *err)
-{
-        json_t *j CLEANUP(json_decrefp) = NULL;
-        int r;
-
-        *ret = 0;
-        r = json_read(text, n, LIMIT_DOCUMENT, "process spec", &j, err);
-        if (r < 0)
-                return r;
-        if (!json_is_object(j))
-                return err_set(err, INVALID_ARGUMENT, "process spec: must be an object");
-        r = json_get_bool(j, "terminal", ret, err);
-        return r < 0 ? err_wrap(err, "process spec") : 0;
 }

@@ -19,16 +19,10 @@ typedef struct RuntimeSpec {
         int has_linux;
         int pid_namespace; /* a pid namespace of its own or joined: its init takes the others along
                             */
-        Annotation *annotations;
-        size_t n_annotations;
 } RuntimeSpec;
 
 /* Everything borrows from the arena. INVALID_ARGUMENT naming the member. */
 int runtime_spec_parse(Arena *a, const char *text, size_t n, RuntimeSpec *ret, Err *err);
-/* NULL when absent. */
-const char *runtime_spec_annotation(const RuntimeSpec *s, const char *key);
-/* terminal of a process document (the spec of an Exec). */
-int process_spec_terminal(const char *text, size_t n, int *ret, Err *err);
 
 #define RUNTIME_SPEC_TYPE_URL    "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 #define RUNTIME_PROCESS_TYPE_URL "types.containerd.io/opencontainers/runtime-spec/1/Process"

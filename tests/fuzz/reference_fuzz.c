@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* References, locators, digests and platforms from foreign text; what parses must format and parse
+/* References, digests and platforms from foreign text; what parses must format and parse
  * again. */
 #include <stdlib.h>
 
@@ -13,7 +13,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
         Arena a CLEANUP(arena_done);
         Reference r, again;
-        Locator l;
         Platform p;
         Digest d;
         Err err = {};
@@ -30,7 +29,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         }
         if (reference_parse(&a, text, &r, &err) == 0 && !str_eq(text, reference_format(&a, &r)))
                 abort();
-        locator_parse(&a, text, &l, &err);
         digest_parse(text, &d, &err);
         if (platform_parse(&a, text, &p, &err) == 0)
                 platform_format(&p, buf);
