@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mounts service: activations of real mounts, their life across restarts and collections, and bad input."""
 import concurrent.futures
+import contextlib
+import io
 import os
 import pathlib
 import signal
+import tarfile
 
 import grpc
 import pytest
 
-from lighter import busybox_rootfs, eventually, pb, run
+from lighter import busybox_rootfs, eventually, pb, run, sha256, tar_of
 from test_tasks import Box
 
 BIG = "x" * 128 * 1024
@@ -346,7 +349,8 @@ def test_root_file_system_of_a_task(daemon, mounts, layers):
         box.Start()
         for shim in daemon.shims():
             if daemon_argument(shim, "-id") == "box":
-                os.kill(shim, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(shim, signal.SIGKILL)
         eventually("the task gone", lambda: not mount_points(daemon))
         # one whose root cannot be had
         refused("UNKNOWN", "failed to mount rootfs component: mount handler failed {erofs /no/such", box.Create,
@@ -362,5 +366,34 @@ def test_root_file_system_of_a_task(daemon, mounts, layers):
 
 
 def daemon_argument(pid, flag):
-    argv = pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    try:
+        argv = pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:  # a child of a shim that has ended
+        return None
     return argv[argv.index(flag) + 1] if flag in argv else None
+
+
+def test_layers_of_such_mounts(daemon, mounts, layers):
+    """Diff.Apply and Diff.Diff over mounts that need the manager: activated for as long as the call lasts."""
+    c = daemon.client()
+    m, content = c.messages("diff"), c.messages("content")
+    images = [erofs_image(layers / str(n), layers / f"{n}.erofs") for n in range(2)]
+    lower = [mounts.mount("erofs", i, ["ro", "loop"]) for i in images]
+    rw = [*lower, mounts.mount("format/mkdir/overlay", "overlay", [
+        f"X-containerd.mkdir.path={layers}/up", f"X-containerd.mkdir.path={layers}/work",
+        f"workdir={layers}/work", f"upperdir={layers}/up", "lowerdir={{ overlay 0 1 }}"])]
+    (layers / "2/etc").mkdir()
+    tar = tar_of(layers / "2")
+    list(c.content.Write(iter([content.WriteContentRequest(
+        action=2, ref="r", total=len(tar), expected=sha256(tar), data=tar)])))
+    descriptor = mounts.types.Descriptor(media_type="application/vnd.oci.image.layer.v1.tar", digest=sha256(tar), size=len(tar))
+    assert c.diff.Apply(m.ApplyRequest(diff=descriptor, mounts=rw), timeout=60).applied.digest == sha256(tar)
+    assert sorted(p.name for p in (layers / "up").iterdir()) == ["etc", "file2"]
+    made = c.diff.Diff(m.DiffRequest(left=[*lower, mounts.mount("format/overlay", "overlay", ["lowerdir={{ overlay 0 1 }}"])],
+                                     right=rw, media_type=descriptor.media_type), timeout=60).diff
+    data = b"".join(r.data for r in c.content.Read(content.ReadContentRequest(digest=made.digest)))
+    with tarfile.open(fileobj=io.BytesIO(data)) as t:
+        assert sorted(t.getnames()) == ["etc", "file2"]
+    assert mounts.names() == [] and mount_points(daemon) == []
+    refused("UNKNOWN", "index out of bounds", c.diff.Apply, m.ApplyRequest(
+        diff=descriptor, mounts=[mounts.mount("format/bind", "{{ mount 0 }}")]))

@@ -19,6 +19,8 @@ int walking_init(PluginContext *pc, void **ret, Err *err)
         r = plugins_stores(pc, &stores, err);
         if (r == 0)
                 r = plugin_get(pc, PLUGIN_CONTENT, (void **)&content, err);
+        if (r == 0)
+                r = plugin_get(pc, PLUGIN_MOUNT_MANAGER, (void **)&s->mounts, err);
         if (r < 0)
                 return r;
         s->blobs = stores->blobs;

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/path.h"
 #include "base/str.h"
@@ -27,7 +28,7 @@
 #include "mounts/manager_priv.h"
 #include "rpc/message.h"
 
-enum { NAME_MAX_BYTES = 32768 };
+enum { NAME_MAX_BYTES = 32768, HOLD_RANDOM = 16 };
 
 /* ---- the manager ---- */
 
@@ -132,6 +133,7 @@ static int claim_new(MountManager *m, const MountsActivate *what, Activation **r
         x->key = TAKE(key);
         x->id = ++m->last_id;
         x->busy = 1;
+        x->held = what->held;
         map_put(&m->table, x->key, x);
         *ret = x;
         return 0;
@@ -374,6 +376,44 @@ int mounts_activate(MountManager *m, const MountsActivate *what, Arena *a,
         return 0;
 }
 
+int mounts_hold(MountManager *m, const char *ns, Arena *a, MountList *list, MountsHold *ret,
+                Err *err)
+{
+        char name[2 * HOLD_RANDOM + 1];
+        MountsActivate what = {.ns = ns, .name = name, .mounts = *list, .held = 1};
+        Types__ActivationInfo *info;
+        int r;
+
+        if (!mounts_wanted(m, list))
+                return 0;
+        random_name(name, sizeof(name) - 1);
+        r = mounts_activate(m, &what, a, &info, err);
+        if (r < 0)
+                return r;
+        *list = mounts_from_pb(a, info->system, info->n_system);
+        *ret = (MountsHold){m, mem_strdup(ns), mem_strdup(name)};
+        return 0;
+}
+
+void mounts_hold_done(MountsHold *h)
+{
+        char *key CLEANUP(cleanup_free) = NULL;
+        Activation *x;
+        Err ignored;
+
+        if (!h->m)
+                return;
+        key = make_key(h->ns, h->name);
+        lock_take(&h->m->lock);
+        x = map_find(&h->m->table, key);
+        if (x)
+                x->held = 0; /* what cannot be taken off now is collected */
+        lock_drop(&h->m->lock);
+        mounts_deactivate(h->m, h->ns, h->name, &ignored);
+        free(h->ns);
+        free(h->name);
+}
+
 /* ---- the rest ---- */
 
 int mounts_deactivate(MountManager *m, const char *ns, const char *name, Err *err)
@@ -538,7 +578,7 @@ static int collect_forget(void *ctx, const char *ns, const char *name, uint64_t 
 
         LOCKED(&m->lock);
         x = map_find(&m->table, key);
-        if (!x || x->busy || x->id != id)
+        if (!x || x->busy || x->held || x->id != id)
                 return 0;
         map_remove(&m->table, key);
         list_append(&m->forgotten, &x->node);

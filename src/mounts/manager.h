@@ -50,6 +50,7 @@ typedef struct MountsActivate {
         const void *labels; /* entries as messages have them */
         size_t n_labels;
         int temporary; /* all of them are done, and `system` ends in a bind of the last */
+        int held;      /* not collected while this daemon runs */
 } MountsActivate;
 
 /* Whether there is something to do for the manager. */
@@ -66,6 +67,15 @@ int mounts_info(MountManager *m, const char *ns, const char *name, Arena *a,
 int mounts_update(MountManager *m, const char *ns, const Types__ActivationInfo *info,
                   const char *const *paths, size_t n_paths, Arena *a, Types__ActivationInfo **ret,
                   Err *err);
+/* For the time of a call: what the kernel does not mount of *list is activated under a name of its
+ * own, and *list becomes what is left. Nothing is done when nothing is needed. */
+typedef struct MountsHold { /* zero-initialise */
+        MountManager *m;
+        char *ns, *name;
+} MountsHold;
+int mounts_hold(MountManager *m, const char *ns, Arena *a, MountList *list, MountsHold *ret,
+                Err *err);
+void mounts_hold_done(MountsHold *h);
 /* In order of names; filter fields: name, labels.KEY. *ret in the arena. */
 int mounts_list(MountManager *m, const char *ns, const Filter *filter, Arena *a,
                 Types__ActivationInfo ***ret, size_t *ret_n, Err *err);

@@ -16,6 +16,7 @@ typedef struct Activation {
         char *key; /* "ns/name" */
         uint64_t id;
         int busy; /* somebody works on it; without a record it is not there yet */
+        int held; /* not for collection */
         Arena arena;
         Store__Activation *record;
         List node; /* in MountManager.forgotten */

@@ -44,15 +44,27 @@ static DiffPayload *payloads_of(Arena *a, const Diff__ApplyRequest *req)
         return v;
 }
 
+/* What mount(2) does not do of them is done for as long as the call lasts. */
+static int hold(Call *c, MountList *mounts, MountsHold *ret)
+{
+        DiffService *s = c->ctx;
+        const char *ns;
+        int r;
+
+        if (!mounts_wanted(s->mounts, mounts))
+                return 0;
+        r = call_namespace(c, &ns);
+        return r < 0 ? r : mounts_hold(s->mounts, ns, c->arena, mounts, ret, c->err);
+}
+
 static int apply(Call *c, const Diff__ApplyRequest *req, Diff__ApplyResponse *rsp)
 {
         DiffService *s = c->ctx;
+        MountsHold held CLEANUP(mounts_hold_done) = {};
         MountList mounts = mounts_from_pb(c->arena, req->mounts, req->n_mounts);
         int blob CLEANUP(cleanup_fd) = -1;
         DiffApply job = {
                 .media_type = req->diff ? req->diff->media_type : "",
-                .mounts = mounts.v,
-                .n_mounts = mounts.n,
                 .sync_fs = req->sync_fs,
                 .processors = s->config->processors,
                 .n_processors = s->config->n_processors,
@@ -71,9 +83,13 @@ static int apply(Call *c, const Diff__ApplyRequest *req, Diff__ApplyResponse *rs
         r = call_namespace(c, &ns);
         if (r == 0)
                 r = open_blob(c, ns, req->diff ? req->diff->digest : "", &blob, c->err);
+        if (r == 0)
+                r = hold(c, &mounts, &held);
         if (r < 0)
                 return r;
         job.blob_fd = blob;
+        job.mounts = mounts.v;
+        job.n_mounts = mounts.n;
         r = diff_apply(&job, &applied, c->err);
         if (r < 0)
                 return r;
@@ -225,6 +241,8 @@ int diff_service_cleanup(ContentStore *store, Err *err)
 static int diff(Call *c, const Diff__DiffRequest *req, Diff__DiffResponse *rsp)
 {
         DiffService *s = c->ctx;
+        MountsHold held_lower CLEANUP(mounts_hold_done) = {};
+        MountsHold held_upper CLEANUP(mounts_hold_done) = {};
         MountList lower = mounts_from_pb(c->arena, req->left, req->n_left);
         MountList upper = mounts_from_pb(c->arena, req->right, req->n_right);
         Making m = {
@@ -236,10 +254,6 @@ static int diff(Call *c, const Diff__DiffRequest *req, Diff__DiffResponse *rsp)
                 .ret = arena_new(c->arena, Types__Descriptor),
         };
         DiffCompare job = {
-                .lower = lower.v,
-                .n_lower = lower.n,
-                .upper = upper.v,
-                .n_upper = upper.n,
                 .bounded = req->source_date_epoch != NULL,
                 .bound = time_from_pb(req->source_date_epoch),
                 .sink = {making_begin, making_write, making_finish, &m},
@@ -256,8 +270,16 @@ static int diff(Call *c, const Diff__DiffRequest *req, Diff__DiffResponse *rsp)
                                job.bound.nsec);
         types__descriptor__init(m.ret);
         r = diff_format(req->media_type, &job.format, &m.ret->media_type, c->err);
+        if (r == 0)
+                r = hold(c, &lower, &held_lower);
+        if (r == 0)
+                r = hold(c, &upper, &held_upper);
         if (r < 0)
                 return r;
+        job.lower = lower.v;
+        job.n_lower = lower.n;
+        job.upper = upper.v;
+        job.n_upper = upper.n;
         r = diff_compare(&job, c->err);
         making_end(&m, r < 0);
         if (r == 0)

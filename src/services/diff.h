@@ -5,6 +5,7 @@
 #include <limits.h>
 #include "config/config.h"
 #include "metadata/content.h"
+#include "mounts/manager.h"
 #include "rpc/service.h"
 
 /* How the references of Diff begin that no client has named. */
@@ -13,6 +14,7 @@
 /* The context to register with; borrowed, outlives the service. */
 typedef struct DiffService {
         Blobs *blobs;
+        MountManager *mounts;
         const ConfigDaemon *config; /* its stream processors */
         char tmp_root[PATH_MAX];    /* "<root>/tmpmounts" */
 } DiffService;
