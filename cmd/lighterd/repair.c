@@ -24,8 +24,6 @@
 #include "spec/identifier.h"
 #include "upkeep.h"
 
-DEFINE_CLEANUP(DbEnv *, db_env_close)
-
 typedef struct Repair {
         Arena arena;
         Places places;
@@ -149,28 +147,6 @@ static int exchange(const char *fresh, const char *db, Err *err)
         return path_sync_dir(AT_FDCWD, parent, err);
 }
 
-/* A file that ends before what the database says may lack only pages that were never written. They
- * are not missed, but the daemon does not believe that; see db/env.c. */
-static int lengthen(Repair *rp, Err *err)
-{
-        const DbOptions options = {.read_only = 1};
-        DbEnv *env CLEANUP(db_env_closep) = NULL;
-        const char *path = arena_printf(&rp->arena, "%s/data.mdb", rp->places.db);
-        struct stat st;
-        DbStats stats;
-        int r;
-
-        r = db_env_open(rp->places.db, &options, &env, err);
-        if (r < 0)
-                return r;
-        db_env_stats(env, &stats);
-        if (stat(path, &st) < 0)
-                return err_sys(err, errno, "stat %s", path);
-        if ((size_t)st.st_size >= stats.used || rp->dry_run)
-                return 0;
-        return truncate(path, (off_t)stats.used) < 0 ? err_sys(err, errno, "lengthen %s", path) : 0;
-}
-
 /* ---- the command ---- */
 
 static int read_args(Repair *rp, char **args, Err *err)
@@ -284,9 +260,6 @@ int repair_command(Config *c, char **args, int *ret_status, Err *err)
                                "repair: nothing was done; --anew would put the database aside "
                                "unread");
         if (verdict == WHOLE && !rp.anew) {
-                r = lengthen(&rp, err);
-                if (r < 0)
-                        return r;
                 printf("nothing to repair\n");
                 return 0;
         }

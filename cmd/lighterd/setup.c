@@ -14,12 +14,14 @@
 #include "base/mem.h"
 #include "base/path.h"
 
+enum { LOCK_TEXT = 16 };
+
 /* The lock is on a file of its own, which also says who has it; the kernel drops it with the
  * process. */
 static int lock_folder(int dirfd, const char *path, Err *err)
 {
         int fd CLEANUP(cleanup_fd) = openat(dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        char pid[24] = "";
+        char pid[LOCK_TEXT + 1] = "";
 
         if (fd < 0)
                 return err_sys(err, errno, "open %s/lock", path);
@@ -34,8 +36,10 @@ static int lock_folder(int dirfd, const char *path, Err *err)
                         "%s is in use by the lighterd with pid %s; stop it, or choose another folder",
                         path, pid);
         }
-        snprintf(pid, sizeof(pid), "%d\n", getpid());
-        if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, strlen(pid), 0) < 0)
+        /* Always as long: emptying a file first makes ext4 wait for its journal. */
+        memset(pid, '\n', LOCK_TEXT);
+        pid[snprintf(pid, LOCK_TEXT, "%d", getpid())] = '\n';
+        if (pwrite(fd, pid, LOCK_TEXT, 0) < 0)
                 return err_sys(err, errno, "write %s/lock", path);
         return TAKE_FD(fd);
 }

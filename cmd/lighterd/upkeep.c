@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/mem.h"
@@ -131,11 +132,12 @@ int upkeep_refuse_lost(Config *c, Err *err)
 {
         Arena a CLEANUP(arena_done) = {};
         const char *file, *what;
+        struct stat st;
         Places p;
 
         places_below(config_daemon(c), &a, &p);
         file = arena_printf(&a, "%s/data.mdb", p.db);
-        if (access(file, F_OK) == 0 || errno != ENOENT)
+        if (stat(file, &st) == 0 ? st.st_size > 0 : errno != ENOENT)
                 return 0;
         what = arena_printf(&a, "%s/blobs/sha256", p.content);
         for (size_t i = 0; i < p.n_snapshotters && !has_entries(what); i++)
@@ -144,7 +146,7 @@ int upkeep_refuse_lost(Config *c, Err *err)
                 return 0;
         return err_set(
                 err, FAILED_PRECONDITION,
-                "%s is not there, but %s is not empty: without the database nobody knows "
+                "%s is not there or empty, but %s is not empty: without the database nobody knows "
                 "what that belongs to. Put a backup into its place, or run `lighterd repair`, "
                 "or choose another root",
                 file, what);

@@ -42,6 +42,7 @@ struct DbEnv {
         DbHook *hooks, **hooks_tail;
         Waiter *leader; /* wakes when nobody is left to join */
         int want_grow, full;
+        int fresh; /* nothing has been written yet: not even the version, nor the folder's entry */
 
         pthread_cond_t gate;
         int closed_gate; /* nobody may read while the map moves */
@@ -80,10 +81,14 @@ void env_write_ahead(DbEnv *env);
 int env_reserve_take(DbEnv *env); /* 0, or -1: no space even for that */
 void env_reserve_release(DbEnv *env);
 int env_is_full(DbEnv *env);
+int env_sync_dir(DbEnv *env); /* makes the file's name durable: 0, or not */
 
 /* schema.c */
 int schema_bring(DbEnv *env, Err *err);   /* to ours, or makes it */
 int schema_current(DbEnv *env, Err *err); /* FAILED_PRECONDITION unless it is ours */
+
+/* The version, with the first transaction that writes. */
+int schema_begin(DbTxn *txn);
 
 /* txn.c: between the two the map does not move. May wait. */
 void db_reader_enter(DbEnv *env);

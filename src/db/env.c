@@ -251,9 +251,6 @@ int db_env_open(const char *dir, const DbOptions *opts, DbEnv **ret, Err *err)
                 r = path_mkdirs(dir, 0700, err);
                 if (r == 0)
                         r = open_mdb(env, err);
-                if (r == 0)
-                        r = fault_hit() ? err_sys(err, errno, "fsync %s", dir)
-                                        : path_sync_dir(AT_FDCWD, dir, err);
         }
         if (r < 0)
                 return r;
@@ -275,13 +272,20 @@ int db_env_open(const char *dir, const DbOptions *opts, DbEnv **ret, Err *err)
         return 0;
 }
 
+int env_sync_dir(DbEnv *env)
+{
+        Err ignored;
+
+        return fault_hit() ? -1 : path_sync_dir(AT_FDCWD, env->dir, &ignored);
+}
+
 DbEnv *db_env_close(DbEnv *env)
 {
         if (!env)
                 return NULL;
         assert(!env->busy && env->n_readers == 0);
         drop_cache(env);
-        if (env->mdb && !env->read_only)
+        if (env->mdb && !env->read_only && !env->fresh)
                 env_write_ahead(env);
         if (env->mdb)
                 mdb_env_close(env->mdb);

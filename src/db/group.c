@@ -126,6 +126,10 @@ int group_begin(DbTxn *txn, int frees)
                 r = db_rc(txn->err, EIO, "begin");
         if (r == 0 && !env->outer) {
                 r = leader_begin(txn);
+                if (r == 0 && env->fresh)
+                        r = schema_begin(txn);
+                if (r < 0 && txn->txn)
+                        mdb_txn_abort(txn->txn);
         } else if (r == 0) {
                 rc = mdb_txn_begin(env->mdb, env->outer, 0, &txn->txn);
                 txn->leader = 0;
@@ -161,7 +165,7 @@ static int write_group(DbEnv *env, MDB_txn *outer, Err *err)
         DbHook *h, *next;
         int rc;
 
-        if (fault_hit()) {
+        if (fault_hit() || (env->fresh && env_sync_dir(env) < 0)) {
                 mdb_txn_abort(outer);
                 rc = EIO;
         } else {
@@ -174,6 +178,7 @@ static int write_group(DbEnv *env, MDB_txn *outer, Err *err)
         }
         if (rc != 0)
                 return db_rc(err, rc, "commit");
+        env->fresh = 0;
         for (h = env->hooks; h; h = next) {
                 next = h->next; /* fn may end the hook's life */
                 h->fn(h->ctx);

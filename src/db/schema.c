@@ -3,7 +3,8 @@
  * The version of what the records look like. A database says which version it has; opening it goes
  * from there to ours, one step at a time, each in a transaction with the new number. So a step
  * happens whole or not at all, and whoever opens next goes on where a killed program stopped. There
- * is no way back: a database of a later version is left alone.
+ * is no way back: a database of a later version is left alone. A new one gets its version with the
+ * first record that somebody writes, so that starting over nothing waits for no disk.
  *
  * A step sees records as its own version had them, which is why it reads bytes and uses nothing of
  * metadata/: that knows only the newest.
@@ -158,8 +159,7 @@ static int has_records(DbTxn *txn)
         return 0;
 }
 
-/* One transaction: looks where the database is and makes one step. *ret_version: where it is then.
- */
+/* One transaction, one step. *ret_version: where the database is then. */
 static int step(DbEnv *env, uint32_t *ret_version, Err *err)
 {
         DbTxn txn CLEANUP(db_end) = {};
@@ -169,14 +169,8 @@ static int step(DbEnv *env, uint32_t *ret_version, Err *err)
         r = db_begin_rw(env, &txn, err);
         if (r < 0)
                 return r;
-        version = read_version(&txn);
-        if (version == 0 && has_records(&txn))
-                return db_fail(&txn, DATA_LOSS, "database %s has records and no schema version",
-                               env->dir);
-        if (version == 0)
-                version = DB_SCHEMA_VERSION; /* a new one */
-        else
-                steps[version - 1](&txn), version++;
+        version = read_version(&txn) + 1;
+        steps[version - 2](&txn);
         write_version(&txn, version);
         r = db_commit(&txn);
         if (r < 0)
@@ -194,6 +188,9 @@ static int look(DbEnv *env, uint32_t *ret, Err *err)
         if (r < 0)
                 return r;
         *ret = read_version(&txn);
+        if (*ret == 0 && has_records(&txn))
+                return db_fail(&txn, DATA_LOSS, "database %s has records and no schema version",
+                               env->dir);
         return *ret > DB_SCHEMA_VERSION ? refuse(&txn, *ret) : db_commit(&txn);
 }
 
@@ -203,7 +200,7 @@ int schema_current(DbEnv *env, Err *err)
         int r;
 
         r = look(env, &version, err);
-        if (r == 0 && version != DB_SCHEMA_VERSION)
+        if (r == 0 && version && version != DB_SCHEMA_VERSION)
                 return err_set(err, FAILED_PRECONDITION,
                                "database %s has schema %" PRIu32 " and this program reads %d: "
                                "start the daemon once, which migrates it",
@@ -218,7 +215,14 @@ int schema_bring(DbEnv *env, Err *err)
 
         r = look(env, &version, err);
         env->stats.migrated_from = version && version < DB_SCHEMA_VERSION ? version : 0;
-        while (r == 0 && version < DB_SCHEMA_VERSION)
+        env->fresh = version == 0;
+        while (r == 0 && version && version < DB_SCHEMA_VERSION)
                 r = step(env, &version, err);
         return r;
+}
+
+int schema_begin(DbTxn *txn)
+{
+        write_version(txn, DB_SCHEMA_VERSION);
+        return txn->failed;
 }

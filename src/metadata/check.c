@@ -11,7 +11,7 @@
 #include "metadata/check_priv.h"
 
 #include <stdio.h>
-#include <time.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "api/containerd/services/content/v1/content.pb-c.h"
 #include "base/mem.h"
@@ -251,11 +251,25 @@ static void check_done(Check *c)
         VEC_DONE(&c->folders);
 }
 
+/* What lies beyond the end would kill whoever reads it; the daemon refuses such a file. */
+static void check_length(Check *c, DbEnv *env)
+{
+        char *path CLEANUP(cleanup_free) = mem_printf("%s/data.mdb", c->o->db_dir);
+        struct stat st;
+        DbStats stats;
+
+        db_env_stats(env, &stats);
+        if (stat(path, &st) == 0 && (size_t)st.st_size < stats.used)
+                check_found(c, "record", 0, "data.mdb is cut short: %zu bytes of %zu",
+                            (size_t)st.st_size, stats.used);
+}
+
 static int look(Check *c, DbEnv *env, Err *err)
 {
         Err why = {};
         int r;
 
+        check_length(c, env);
         r = db_begin_ro(env, &c->txn, err);
         if (r < 0)
                 return r;

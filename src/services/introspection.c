@@ -2,6 +2,7 @@
 /* Plugins are read straight from the set: it is constant once the daemon serves. */
 #include "services/introspection.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -212,5 +213,9 @@ int introspection_uuid(int dirfd, char ret[37], Err *err)
         if (r < 0 && r != -NOT_FOUND && r != -RESOURCE_EXHAUSTED)
                 return r;
         new_uuid(ret);
-        return file_write_durable(dirfd, "uuid", ret, 36, 0644, err);
+        /* Not flushed: whoever loses power now gets another one, and nobody waits for a disk. */
+        r = file_write(dirfd, "uuid.new", ret, 36, 0644, err);
+        if (r == 0 && renameat(dirfd, "uuid.new", dirfd, "uuid") < 0)
+                r = err_sys(err, errno, "rename to uuid");
+        return r;
 }

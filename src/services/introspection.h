@@ -13,6 +13,5 @@ typedef struct IntrospectionService {
 
 extern const RpcService introspection_service;
 
-/* Reads the file `uuid` in dir, which exists; makes it when it is absent or damaged. Blocks;
- * durable. */
+/* Reads the file `uuid` in dir, which exists; makes it when it is absent or damaged. Blocks. */
 int introspection_uuid(int dirfd, char ret[37], Err *err);
