@@ -31,6 +31,7 @@ struct Gc {
         Pool *pool;
         GcSchedule schedule;
 
+        int refs; /* atomic: its owner's, and of what is on its way to the loop */
         int64_t deletions, mutations; /* atomic: since the last one began */
         int posted;                   /* atomic: the loop is to look at them */
 
@@ -89,6 +90,15 @@ static void answer(Waiters *waiters, int r)
         VEC_DONE(waiters);
 }
 
+static void unref(Gc *gc)
+{
+        if (__atomic_sub_fetch(&gc->refs, 1, __ATOMIC_ACQ_REL) > 0)
+                return;
+        VEC_DONE(&gc->parts.collectors);
+        lock_done(&gc->lock);
+        free(gc);
+}
+
 /* ---- schedule: on the loop ---- */
 
 static void start(Gc *gc);
@@ -145,12 +155,15 @@ static void on_posted(void *ctx)
 
         __atomic_store_n(&gc->posted, 0, __ATOMIC_SEQ_CST);
         look(gc);
+        unref(gc);
 }
 
 static void poke(Gc *gc)
 {
-        if (!__atomic_exchange_n(&gc->posted, 1, __ATOMIC_SEQ_CST))
-                loop_post(gc->loop, on_posted, gc);
+        if (__atomic_exchange_n(&gc->posted, 1, __ATOMIC_SEQ_CST))
+                return;
+        __atomic_add_fetch(&gc->refs, 1, __ATOMIC_RELAXED);
+        loop_post(gc->loop, on_posted, gc);
 }
 
 static void note(void *ctx, int dirty)
@@ -186,6 +199,7 @@ static void over(void *ctx)
         else
                 plan(gc, gc->last + gc->interval + NS_PER_SEC);
         look(gc);
+        unref(gc);
         free(run);
 }
 
@@ -224,6 +238,7 @@ static void start(Gc *gc)
         Run *run = mem_new(Run);
 
         run->gc = gc;
+        __atomic_add_fetch(&gc->refs, 1, __ATOMIC_RELAXED); /* until it is over */
         gc->running = 1;
         __atomic_store_n(&gc->deletions, 0, __ATOMIC_RELAXED);
         __atomic_store_n(&gc->mutations, 0, __ATOMIC_RELAXED);
@@ -259,6 +274,7 @@ Gc *gc_new(const GcOptions *o)
         Gc *gc = mem_new(Gc);
         const MetaCollection collection = {.note = note, .collect = collect, .ctx = gc};
 
+        gc->refs = 1;
         gc->parts = (GcParts){
                 .meta = o->meta, .blobs = o->blobs, .snapshots = o->snapshots, .walk_blobs = 1};
         gc->loop = o->loop;
@@ -296,9 +312,8 @@ Gc *gc_free(Gc *gc)
                 metadata_set_collection(gc->parts.meta, NULL);
                 gc->timer = loop_remove(gc->timer);
         }
-        VEC_DONE(&gc->parts.collectors);
-        VEC_DONE(&gc->waiters);
-        lock_done(&gc->lock);
-        free(gc);
+        __atomic_store_n(&gc->parts.stopped, 1, __ATOMIC_RELEASE);
+        assert(gc->waiters.n == 0);
+        unref(gc);
         return NULL;
 }

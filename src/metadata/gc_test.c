@@ -552,7 +552,7 @@ TEST(what_is_written_meanwhile_survives)
 TEST(a_batch_sees_what_was_written_since_the_one_before)
 {
         Fixture f CLEANUP(fixture_done) = {};
-        enum { MANY = 400 }; /* more than a batch */
+        enum { MANY = 300 }; /* more than a batch */
         GcRound round;
         MetaTxn txn = {};
         DbKey k;
@@ -855,6 +855,128 @@ TEST(resources_of_others)
         CHECK_STR(left(&f), "");
 }
 
+/* ---- when ---- */
+
+static int runs;
+
+static int count_runs(void *ctx, void (*fn)(void *arg, const GcResource *r), void *arg, Err *err)
+{
+        __atomic_add_fetch(&runs, 1, __ATOMIC_RELAXED);
+        return 0;
+}
+
+typedef struct Scheduled {
+        Fixture f;
+        Loop *loop;
+        Pool *pool;
+} Scheduled;
+
+static void scheduled_open(Scheduled *s, const GcSchedule *schedule)
+{
+        static const GcCollector counter = {"runs", count_runs, fake_forget, NULL};
+        GcOptions o;
+
+        fixture_open(&s->f);
+        gc_free(s->f.gc);
+        if (loop_new(&s->loop, &s->f.err) < 0)
+                abort();
+        s->pool = pool_new(2);
+        o = (GcOptions){s->f.m, s->f.b, s->f.s, s->loop, s->pool, *schedule};
+        s->f.gc = gc_new(&o);
+        gc_add_collector(s->f.gc, &counter, NULL);
+        runs = 0;
+}
+
+static void scheduled_done(Scheduled *s)
+{
+        if (s->f.gc)
+                gc_stop(s->f.gc);
+        pool_free(s->pool);
+        s->f.gc = gc_free(s->f.gc);
+        loop_free(s->loop);
+        fixture_done(&s->f);
+}
+
+static int ran(Scheduled *s, int n)
+{
+        uint64_t end = time_mono_ns() + 20 * NS_PER_SEC;
+
+        while (__atomic_load_n(&runs, __ATOMIC_RELAXED) < n && time_mono_ns() < end)
+                loop_once(s->loop, 20);
+        for (int i = 0; i < 3; i++) /* it may run once too often */
+                loop_once(s->loop, 10);
+        return __atomic_load_n(&runs, __ATOMIC_RELAXED);
+}
+
+static void note_done(void *arg, int r)
+{
+        __atomic_store_n((int *)arg, r < 0 ? r : 1, __ATOMIC_RELEASE);
+}
+
+static void many_leases(Scheduled *s, const char *name, int n)
+{
+        for (int i = 0; i < n; i++)
+                if (make(&s->f, NULL, arena_printf(&s->f.a, "lease %s%d", name, i)) < 0)
+                        abort();
+}
+
+TEST(it_runs_at_start_after_deletions_and_after_many_changes)
+{
+        const GcSchedule schedule = {.pause_threshold = 0.5,
+                                     .mutation_threshold = 5,
+                                     .startup_delay = (int64_t)NS_PER_MS};
+        Scheduled s CLEANUP(scheduled_done) = {};
+        int done = 0;
+
+        scheduled_open(&s, &schedule);
+        CHECK_INT(ran(&s, 1), 1);
+        many_leases(&s, "few", 4);
+        CHECK_INT(ran(&s, 0), 1);
+        many_leases(&s, "many", 1);
+        CHECK_INT(ran(&s, 2), 2);
+        CHECK_INT(make(&s.f, NULL, "unlease few1"), 0);
+        CHECK_INT(ran(&s, 3), 3);
+        gc_schedule_and_wait(s.f.gc, note_done, &done);
+        CHECK_INT(ran(&s, 4), 4);
+        while (!__atomic_load_n(&done, __ATOMIC_ACQUIRE))
+                loop_once(s.loop, 10);
+        CHECK_INT(done, 1);
+}
+
+TEST(nothing_starts_it_but_who_waits)
+{
+        const GcSchedule schedule = {.deletion_threshold = 3};
+        Scheduled s CLEANUP(scheduled_done) = {};
+        int done = 0;
+
+        scheduled_open(&s, &schedule);
+        many_leases(&s, "l", 10);
+        CHECK_INT(run_script(&s.f, "unlease l1; unlease l2"), 0);
+        CHECK_INT(ran(&s, 0), 0);
+        CHECK_INT(make(&s.f, NULL, "unlease l3"), 0);
+        CHECK_INT(ran(&s, 1), 1);
+        metadata_collect(s.f.m, note_done, &done);
+        CHECK_INT(ran(&s, 2), 2);
+        while (!__atomic_load_n(&done, __ATOMIC_ACQUIRE))
+                loop_once(s.loop, 10);
+        CHECK_INT(done, 1);
+}
+
+TEST(who_waits_when_it_stops_is_told)
+{
+        const GcSchedule schedule = {.schedule_delay = 3600 * (int64_t)NS_PER_SEC};
+        Scheduled s CLEANUP(scheduled_done) = {};
+        int before = 0, after = 0;
+
+        scheduled_open(&s, &schedule);
+        gc_schedule_and_wait(s.f.gc, note_done, &before);
+        CHECK_INT(ran(&s, 0), 0);
+        gc_stop(s.f.gc);
+        CHECK_INT(before, -UNAVAILABLE);
+        gc_schedule_and_wait(s.f.gc, note_done, &after);
+        CHECK_INT(after, -UNAVAILABLE);
+}
+
 /* ---- whatever fails ---- */
 
 TEST(a_collection_that_fails_loses_nothing)
@@ -892,7 +1014,7 @@ TEST(a_collection_that_fails_loses_nothing)
 
 /* ---- churn ---- */
 
-enum { CHURNERS = 4, ROUNDS = 150 };
+enum { CHURNERS = 4, ROUNDS = 80 };
 
 typedef struct Churner {
         Fixture f; /* shares the stores, has its own arena and error */
