@@ -7,6 +7,7 @@ import os
 import pathlib
 import signal
 import tarfile
+import time
 
 import grpc
 import pytest
@@ -397,3 +398,34 @@ def test_layers_of_such_mounts(daemon, mounts, layers):
     assert mounts.names() == [] and mount_points(daemon) == []
     refused("UNKNOWN", "index out of bounds", c.diff.Apply, m.ApplyRequest(
         diff=descriptor, mounts=[mounts.mount("format/bind", "{{ mount 0 }}")]))
+
+
+def test_killed_in_the_midst(daemon, mounts, layers):
+    """kill -9 while activations come and go: afterwards what is mounted is what is listed, and no loop device is lost."""
+    def churn(n):
+        stack = [mounts.mount("mkfs/loop", layers / f"{n}.img", ["X-containerd.mkfs.size=1MiB"]),
+                 *[mounts.mount("tmpfs", "x")] * 3, mounts.mount("format/bind", "{{ mount 1 }}", ["bind"])]
+        for i in range(1000):
+            try:
+                mounts.activate(f"m{n}-{i}", *stack)
+                if i % 2:
+                    mounts.deactivate(f"m{n}-{i}")
+            except grpc.RpcError:
+                return
+
+    for delay in (0.15, 0.3, 0.45):
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            running = [pool.submit(churn, n) for n in range(4)]
+            time.sleep(delay)
+            daemon.kill()
+            for r in running:
+                r.result(60)
+        daemon.start()
+        after = Mounts(daemon.client())
+        points = [a.mount_point for name in after.names() for a in after.info(name).active]
+        assert sorted(p for p in points if os.path.ismount(p)) == mount_points(daemon)
+        assert all(os.path.ismount(p) or os.path.islink(p) for p in points)
+        for name in after.names():
+            after.deactivate(name)
+        assert mount_points(daemon) == []
+        eventually("the loop devices free", lambda: not loops(layers))
