@@ -60,7 +60,9 @@ int loop_set_autoclear(int fd, int on, Err *err)
         struct loop_info64 info;
 
         if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
-                return errno == ENXIO && on ? 0 : err_sys(err, errno, "read the state of a loop device");
+                return errno == ENXIO && on
+                               ? 0
+                               : err_sys(err, errno, "read the state of a loop device");
         if (on)
                 info.lo_flags |= LO_FLAGS_AUTOCLEAR;
         else
