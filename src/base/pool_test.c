@@ -51,3 +51,31 @@ TEST(pool_starts_in_order)
         for (int i = 0; i < 100; i++)
                 CHECK_INT(order[i], i);
 }
+
+static pthread_barrier_t meeting;
+
+static void meet(void *arg)
+{
+        pthread_barrier_wait(&meeting);
+        __atomic_add_fetch(&done, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Jobs that wait for each other: each needs a thread, whether those are new, idle or being woken.
+ */
+TEST(pool_gives_each_blocked_job_a_thread)
+{
+        Pool *p = pool_new(6);
+
+        pthread_barrier_init(&meeting, NULL, 6);
+        done = 0;
+        for (int round = 1; round <= 50; round++) {
+                for (int i = 0; i < 6; i++)
+                        pool_submit(p, meet, NULL);
+                for (int i = 0; __atomic_load_n(&done, __ATOMIC_SEQ_CST) < 6 * round; i++) {
+                        CHECK(i < 20000);
+                        usleep(1000);
+                }
+        }
+        p = pool_free(p);
+        pthread_barrier_destroy(&meeting);
+}
