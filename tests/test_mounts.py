@@ -366,6 +366,23 @@ def test_root_file_system_of_a_task(daemon, mounts, layers):
         plain.end()
 
 
+def test_task_with_mapped_owners(daemon, mounts, layers, rootfs):
+    """The shim maps the owners of a root file system's layers: root of the image is 100000 to the host."""
+    for d in ("up", "work"):
+        (layers / d).mkdir()
+    box = Box(daemon, "rootfs", "box", "sh", "-c", "stat -c '%u %g' /bin/busybox >/out")
+    try:
+        box.Create(rootfs=[mounts.mount("overlay", "overlay", [
+            "uidmap=0:100000:65536", "gidmap=0:200000:65536", f"workdir={layers}/work", f"upperdir={layers}/up",
+            f"lowerdir={rootfs}:{layers}/0"])])
+        box.Start()
+        assert box.Wait().exit_status == 0
+        assert (layers / "up/out").read_text() == "100000 200000\n"
+        assert (rootfs / "bin/busybox").stat().st_uid == 0 and mounts.names() == []
+    finally:
+        box.end()
+
+
 def daemon_argument(pid, flag):
     try:
         argv = pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")

@@ -21,14 +21,14 @@ static void add_platform(PluginContext *pc)
 int mount_handler_erofs_init(PluginContext *pc, void **ret, Err *err)
 {
         add_platform(pc);
-        *ret = (void *)(uintptr_t)&erofs_handler;
+        *ret = (void *)&erofs_handler;
         return 0;
 }
 
 int mount_handler_loop_init(PluginContext *pc, void **ret, Err *err)
 {
         add_platform(pc);
-        *ret = (void *)(uintptr_t)&loop_handler;
+        *ret = (void *)&loop_handler;
         return 0;
 }
 
