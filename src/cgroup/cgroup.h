@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <sys/types.h>
 #include "api/google/protobuf/any.pb-c.h"
 #include "base/arena.h"
 #include "base/err.h"

@@ -86,20 +86,24 @@ int read_number(Arena *a, int dir, const char *name, uint64_t max_means, uint64_
 
 size_t parse_keyed(const char *text, const KeyField *fields, size_t n, void *msg)
 {
-        size_t known = 0;
+        size_t known = 0, next = 0;
 
         for (const char *line = text; *line; next_line(&line)) {
                 size_t len = strcspn(line, " \t\n");
                 const char *p = line + len + strspn(line + len, " \t");
                 uint64_t value;
 
-                for (size_t i = 0; i < n; i++) {
-                        if (strlen(fields[i].key) != len || memcmp(fields[i].key, line, len) != 0)
+                /* The kernel's order is nearly that of the fields, so the next one comes first. */
+                for (size_t k = 0; k < n; k++) {
+                        const KeyField *f = &fields[(next + k) % n];
+
+                        if (strncmp(f->key, line, len) != 0 || f->key[len])
                                 continue;
                         if (take_number(&p, &value) == 0) {
-                                memcpy((char *)msg + fields[i].offset, &value, sizeof(value));
+                                memcpy((char *)msg + f->offset, &value, sizeof(value));
                                 known++;
                         }
+                        next = (size_t)(f - fields) + 1;
                         break;
                 }
         }

@@ -158,32 +158,55 @@ static void read_memory(Arena *a, int dir, Cgroups1__Metrics *m)
 
 /* ---- blkio ---- */
 
-/* "/dev/sda" of major:minor, from the text of /proc/partitions; "" if unknown. */
-static const char *device_name(Arena *a, const char *partitions, uint64_t major, uint64_t minor)
-{
-        for (const char *line = partitions; line && *line; next_line(&line)) {
-                const char *p = line + strspn(line, " \t");
-                uint64_t ma, mi, blocks;
-
-                if (take_number(&p, &ma) == 0 && take_number(&p, &mi) == 0 &&
-                    take_number(&p, &blocks) == 0 && ma == major && mi == minor)
-                        return arena_printf(a, "/dev/%s", take_word(a, &p));
-        }
-        return "";
-}
+/* One reading of the folder. The names of devices are looked up when there is one to name. */
+typedef struct Blkio {
+        Arena *a;
+        int dir;
+        const char *partitions; /* text of /proc/partitions; NULL: not read yet */
+} Blkio;
 
 typedef struct BlkioList {
         size_t *n;
         Cgroups1__BlkIOEntry ***v;
 } BlkioList;
 
+/* "/dev/sda" of major:minor; "" if unknown. */
+static const char *device_name(Blkio *b, uint64_t major, uint64_t minor)
+{
+        if (!b->partitions) {
+                int proc CLEANUP(cleanup_fd) = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+                const char *text = read_text(b->a, proc, "partitions");
+
+                b->partitions = text ? text : "";
+        }
+        for (const char *line = b->partitions; *line; next_line(&line)) {
+                const char *p = line + strspn(line, " \t");
+                uint64_t ma, mi, blocks;
+
+                if (take_number(&p, &ma) == 0 && take_number(&p, &mi) == 0 &&
+                    take_number(&p, &blocks) == 0 && ma == major && mi == minor)
+                        return arena_printf(b->a, "/dev/%s", take_word(b->a, &p));
+        }
+        return "";
+}
+
+static size_t count_lines(const char *text)
+{
+        size_t n = 0;
+
+        for (const char *line = text; *line; next_line(&line))
+                n++;
+        return n;
+}
+
 /* Lines "8:0 Read 4096", or "8:0 17" without an operation; the sum at the end ("Total 4096") is
  * skipped. */
-static void parse_blkio(Arena *a, const char *text, const char *partitions, BlkioList list)
+static void parse_blkio(Blkio *b, const char *text, BlkioList list)
 {
-        Cgroups1__BlkIOEntry **v = arena_array(a, Cgroups1__BlkIOEntry *, MAX_BLKIO);
+        size_t max = MIN(count_lines(text), (size_t)MAX_BLKIO);
+        Cgroups1__BlkIOEntry **v = arena_array(b->a, Cgroups1__BlkIOEntry *, max);
 
-        for (const char *line = text; *line && *list.n < MAX_BLKIO; next_line(&line)) {
+        for (const char *line = text; *line && *list.n < max; next_line(&line)) {
                 const char *p = line;
                 uint64_t major, minor, value;
                 const char *op = "";
@@ -192,65 +215,55 @@ static void parse_blkio(Arena *a, const char *text, const char *partitions, Blki
                 if (take_number(&p, &major) < 0 || *p++ != ':' || take_number(&p, &minor) < 0)
                         continue;
                 if (*p < '0' || *p > '9')
-                        op = take_word(a, &p);
+                        op = take_word(b->a, &p);
                 if (take_number(&p, &value) < 0)
                         continue;
-                e = pb_make(a, cgroups1__blk_ioentry);
+                e = pb_make(b->a, cgroups1__blk_ioentry);
                 e->op = op;
                 e->major = major;
                 e->minor = minor;
-                e->device = device_name(a, partitions, major, minor);
+                e->device = device_name(b, major, minor);
                 e->value = value;
                 v[(*list.n)++] = e;
         }
         *list.v = v;
 }
 
-static void read_blkio_file(Arena *a, int dir, const char *name, const char *partitions,
-                            BlkioList list)
+static void read_blkio_file(Blkio *b, const char *name, BlkioList list)
 {
-        char *text = read_text(a, dir, name);
+        char *text = read_text(b->a, b->dir, name);
 
         if (text)
-                parse_blkio(a, text, partitions, list);
+                parse_blkio(b, text, list);
 }
+
+#define BLKIO_LIST(s, field) ((BlkioList){&(s)->n_##field, &(s)->field})
 
 static void read_blkio(Arena *a, int dir, Cgroups1__Metrics *m)
 {
-        int proc CLEANUP(cleanup_fd) = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        const char *partitions = read_text(a, proc, "partitions");
         Cgroups1__BlkIOStat *s = pb_make(a, cgroups1__blk_iostat);
         char *sectors = read_text(a, dir, "blkio.sectors_recursive");
+        Blkio b = {a, dir, NULL};
 
         m->blkio = s;
         if (!sectors) {
                 /* Without a weighting scheduler only the throttling layer counts. */
-                read_blkio_file(a, dir, "blkio.throttle.io_service_bytes", partitions,
-                                (BlkioList){&s->n_io_service_bytes_recursive,
-                                            &s->io_service_bytes_recursive});
-                read_blkio_file(
-                        a, dir, "blkio.throttle.io_serviced", partitions,
-                        (BlkioList){&s->n_io_serviced_recursive, &s->io_serviced_recursive});
+                read_blkio_file(&b, "blkio.throttle.io_service_bytes",
+                                BLKIO_LIST(s, io_service_bytes_recursive));
+                read_blkio_file(&b, "blkio.throttle.io_serviced",
+                                BLKIO_LIST(s, io_serviced_recursive));
                 return;
         }
-        parse_blkio(a, sectors, partitions,
-                    (BlkioList){&s->n_sectors_recursive, &s->sectors_recursive});
-        read_blkio_file(
-                a, dir, "blkio.io_service_bytes_recursive", partitions,
-                (BlkioList){&s->n_io_service_bytes_recursive, &s->io_service_bytes_recursive});
-        read_blkio_file(a, dir, "blkio.io_serviced_recursive", partitions,
-                        (BlkioList){&s->n_io_serviced_recursive, &s->io_serviced_recursive});
-        read_blkio_file(a, dir, "blkio.io_queued_recursive", partitions,
-                        (BlkioList){&s->n_io_queued_recursive, &s->io_queued_recursive});
-        read_blkio_file(
-                a, dir, "blkio.io_service_time_recursive", partitions,
-                (BlkioList){&s->n_io_service_time_recursive, &s->io_service_time_recursive});
-        read_blkio_file(a, dir, "blkio.io_wait_time_recursive", partitions,
-                        (BlkioList){&s->n_io_wait_time_recursive, &s->io_wait_time_recursive});
-        read_blkio_file(a, dir, "blkio.io_merged_recursive", partitions,
-                        (BlkioList){&s->n_io_merged_recursive, &s->io_merged_recursive});
-        read_blkio_file(a, dir, "blkio.time_recursive", partitions,
-                        (BlkioList){&s->n_io_time_recursive, &s->io_time_recursive});
+        parse_blkio(&b, sectors, BLKIO_LIST(s, sectors_recursive));
+        read_blkio_file(&b, "blkio.io_service_bytes_recursive",
+                        BLKIO_LIST(s, io_service_bytes_recursive));
+        read_blkio_file(&b, "blkio.io_serviced_recursive", BLKIO_LIST(s, io_serviced_recursive));
+        read_blkio_file(&b, "blkio.io_queued_recursive", BLKIO_LIST(s, io_queued_recursive));
+        read_blkio_file(&b, "blkio.io_service_time_recursive",
+                        BLKIO_LIST(s, io_service_time_recursive));
+        read_blkio_file(&b, "blkio.io_wait_time_recursive", BLKIO_LIST(s, io_wait_time_recursive));
+        read_blkio_file(&b, "blkio.io_merged_recursive", BLKIO_LIST(s, io_merged_recursive));
+        read_blkio_file(&b, "blkio.time_recursive", BLKIO_LIST(s, io_time_recursive));
 }
 
 /* ---- hugetlb, rdma ---- */
