@@ -13,9 +13,7 @@ static int get(Call *c, const Containers__GetContainerRequest *req,
         const char *ns;
         int r;
 
-        r = call_namespace(c, &ns);
-        if (r == 0)
-                r = meta_begin_ro(c->ctx, &txn, c->arena, c->err);
+        r = records_begin(c, meta_begin_ro, &txn, &ns);
         if (r < 0)
                 return r;
         rsp->container = containers_get(&txn, ns, req->id);
@@ -94,9 +92,7 @@ static int delete (Call *c, const Containers__DeleteContainerRequest *req,
         const char *ns;
         int r;
 
-        r = call_namespace(c, &ns);
-        if (r == 0)
-                r = meta_begin_free(c->ctx, &txn, c->arena, c->err);
+        r = records_begin(c, meta_begin_free, &txn, &ns);
         if (r < 0)
                 return r;
         containers_delete(&txn, ns, req->id);

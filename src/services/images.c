@@ -21,9 +21,7 @@ static int get(Call *c, const Images__GetImageRequest *req, Images__GetImageResp
         const char *ns;
         int r;
 
-        r = call_namespace(c, &ns);
-        if (r == 0)
-                r = meta_begin_ro(c->ctx, &txn, c->arena, c->err);
+        r = records_begin(c, meta_begin_ro, &txn, &ns);
         if (r < 0)
                 return r;
         rsp->image = images_get(&txn, ns, req->name);
@@ -96,9 +94,7 @@ static int delete (Call *c, const Images__DeleteImageRequest *req, Google__Proto
         const char *ns, *target = NULL;
         int r;
 
-        r = call_namespace(c, &ns);
-        if (r == 0)
-                r = meta_begin_free(c->ctx, &txn, c->arena, c->err);
+        r = records_begin(c, meta_begin_free, &txn, &ns);
         if (r < 0)
                 return r;
         if (req->target_presence_case == IMAGES__DELETE_IMAGE_REQUEST__TARGET_PRESENCE_TARGET)

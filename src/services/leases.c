@@ -27,9 +27,7 @@ static int create(Call *c, const Leases__CreateRequest *req, Leases__CreateRespo
         const char *ns;
         int r;
 
-        r = call_namespace(c, &ns);
-        if (r == 0)
-                r = meta_begin_rw(c->ctx, &txn, c->arena, c->err);
+        r = records_begin(c, meta_begin_rw, &txn, &ns);
         if (r < 0)
                 return r;
         if (str_empty(named.id))
@@ -44,9 +42,7 @@ static int delete (Call *c, const Leases__DeleteRequest *req, Google__Protobuf__
         const char *ns;
         int r;
 
-        r = call_namespace(c, &ns);
-        if (r == 0)
-                r = meta_begin_free(c->ctx, &txn, c->arena, c->err);
+        r = records_begin(c, meta_begin_free, &txn, &ns);
         if (r < 0)
                 return r;
         leases_delete(&txn, ns, req->id);
@@ -103,9 +99,7 @@ static int list_resources(Call *c, const Leases__ListResourcesRequest *req,
         const char *ns;
         int r;
 
-        r = call_namespace(c, &ns);
-        if (r == 0)
-                r = meta_begin_ro(c->ctx, &txn, c->arena, c->err);
+        r = records_begin(c, meta_begin_ro, &txn, &ns);
         if (r < 0)
                 return r;
         leases_list_resources(&txn, ns, req->id, &rsp->resources, &rsp->n_resources);

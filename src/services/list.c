@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "services/list_priv.h"
 
+int records_begin(Call *c, RecordsBeginFn begin, MetaTxn *txn, const char **ret_ns)
+{
+        int r = call_namespace(c, ret_ns);
+
+        return r < 0 ? r : begin(c->ctx, txn, c->arena, c->err);
+}
+
 int list_answer(Call *c, const char *const *filters, size_t n_filters, ListRecordsFn records)
 {
         MetaTxn txn CLEANUP(meta_txn_end) = {};

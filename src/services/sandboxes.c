@@ -55,9 +55,7 @@ static int delete (Call *c, const Sandbox__StoreDeleteRequest *req,
         const char *ns;
         int r;
 
-        r = call_namespace(c, &ns);
-        if (r == 0)
-                r = meta_begin_free(c->ctx, &txn, c->arena, c->err);
+        r = records_begin(c, meta_begin_free, &txn, &ns);
         if (r < 0)
                 return r;
         sandboxes_delete(&txn, ns, req->sandbox_id);
@@ -75,9 +73,7 @@ static int get(Call *c, const Sandbox__StoreGetRequest *req, Sandbox__StoreGetRe
         const char *ns;
         int r;
 
-        r = call_namespace(c, &ns);
-        if (r == 0)
-                r = meta_begin_ro(c->ctx, &txn, c->arena, c->err);
+        r = records_begin(c, meta_begin_ro, &txn, &ns);
         if (r < 0)
                 return r;
         rsp->sandbox = sandboxes_get(&txn, ns, req->sandbox_id);
