@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A shim for tests that serves the Sandbox API beside the task service: everything it holds is pretence. What it was
 asked goes to the file `calls` beside it, one line each. Ids beginning with "bad-create", "bad-start" or "deaf" are
-refused, or not answered."""
+refused, or not answered, and "mad" gets answers that do not decode."""
 import json
 import os
 import selectors
@@ -117,7 +117,10 @@ class Shim:
         try:
             if not handler:
                 raise Refused(12, f"service {service}")
-            self.answer(conn, stream, [(2, enc(handler(req, conn, stream)))])
+            answer = enc(handler(req, conn, stream))
+            if self.id.startswith("mad") and method not in ("CreateSandbox", "ShutdownSandbox"):
+                answer = b"\x0a\xff\xff\xff\x0f" + answer
+            self.answer(conn, stream, [(2, answer)])
         except Refused as e:
             self.answer(conn, stream, [(1, [(1, e.args[0]), (2, e.args[1])])])
         except Later:

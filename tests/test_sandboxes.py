@@ -258,6 +258,15 @@ def test_what_the_shim_refuses(boxes):
     assert not boxes.bundle("plain").exists()
 
 
+def test_answers_that_do_not_decode(boxes):
+    boxes.create("mad")
+    for method in ("Platform", "Status", "Metrics", "Stop", "Wait", "Start"):
+        with pytest.raises(grpc.RpcError) as e:
+            boxes.call(method, "mad")
+        assert e.value.code().name == "INTERNAL" and "shim's answer to" in e.value.details(), method
+    assert not boxes.bundle("mad").exists()  # one that does not start is not kept
+
+
 # --------------------------------------------------------------------------------------------------- tasks in it
 def test_tasks_join_the_shim(boxes):
     boxes.run("pod")

@@ -73,18 +73,19 @@ static void answered(void *ctx, int r, const void *bytes, size_t n, const Err *e
         Asked *a = ctx;
         Call *c = a->call;
         void *reply = NULL;
+        Err why = {};
 
-        if (r < 0 && a->failed) {
-                r = a->failed(a, err);
+        if (r < 0)
+                err_copy(&why, err);
+        else
+                r = task_unpack(c->arena, a->method, a->reply, bytes, n, &reply, &why);
+        if (r < 0) {
+                r = a->failed ? a->failed(a, &why) : task_error(c->err, &why);
                 if (r == RPC_PENDING)
                         return;
-        } else if (r < 0) {
-                task_error(c->err, err);
         }
         if (r < 0 && a->what)
                 err_wrap(c->err, "%s", a->what);
-        if (r == 0 && !(a->failed && err && err->code))
-                r = task_unpack(c->arena, a->method, a->reply, bytes, n, &reply, c->err);
         if (r == 0 && a->fill && reply)
                 r = a->fill(a, reply, call_response(c));
         asked_finish(a, r);
