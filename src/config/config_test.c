@@ -146,6 +146,10 @@ TEST(what_is_wrong_is_named)
                 {"[timeouts]\n\"x.y\" = \"fast\"\n", "timeouts.x.y: invalid duration \"fast\""},
                 {"[timeouts]\nx = 5\n", "timeouts.x must be a string"},
                 {"plugins = 3\n", "plugins must be a table"},
+                {"stream_processors = 3\n", "stream_processors must be a table"},
+                {"[stream_processors]\np = 3\n", "stream_processors.p must be a table"},
+                {"[stream_processors.'a.b']\naccepts = 'x'\n",
+                 "stream_processors.'a.b'.accepts must be an array of strings"},
                 {"[plugins]\n\"io.containerd.a.v1.b\" = 3\n",
                  "plugins.io.containerd.a.v1.b must be a table"},
                 {"imports = [3]\n", "imports must be an array of strings"},
@@ -283,6 +287,36 @@ TEST(imports_merge_and_cycles_end)
         CHECK_INT(s->i, 2);
         CHECK_INT(config_timeout(c, "t", 7), INT64_C(2000000000));
         CHECK_INT(config_timeout(c, "none", 7), 7);
+}
+
+TEST(stream_processors_and_those_built_in)
+{
+        Config *c CLEANUP(config_freep) = NULL;
+        const ConfigDaemon *d;
+        Err err = {};
+        char *dump CLEANUP(cleanup_free) = NULL;
+        size_t n;
+
+        CHECK_INT(load("[stream_processors.mine]\naccepts = ['a', 'b']\nreturns = 'c'\n"
+                       "path = '/p'\nargs = ['1']\nenv = ['E=f']\nodd = 1\n"
+                       "[stream_processors.'io.containerd.ocicrypt.decoder.v1.tar']\n"
+                       "path = 'other'\n",
+                       &c, &err),
+                  0);
+        d = config_daemon(c);
+        CHECK_INT(d->n_processors, 3);
+        CHECK_STR(d->processors[0].path, "other");
+        CHECK_INT(d->processors[0].accepts.n, 0);
+        CHECK_STR(d->processors[1].id, "mine");
+        CHECK_INT(d->processors[1].accepts.n, 2);
+        CHECK_STR(d->processors[1].accepts.v[1], "b");
+        CHECK_STR(d->processors[1].returns, "c");
+        CHECK_STR(d->processors[1].env.v[0], "E=f");
+        CHECK_STR(d->processors[2].id, "io.containerd.ocicrypt.decoder.v1.tar.gzip");
+        CHECK_STR(d->processors[2].path, "ctd-decoder");
+        CHECK_STR(config_warnings(c, &n)[0].key, "stream_processors.'mine'.odd");
+        dump = config_dump(c, NULL, 0);
+        CHECK(strstr(dump, "[stream_processors.'mine']") != NULL);
 }
 
 TEST(a_drop_in_may_not_be_newer)
