@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records: made, listed, read."""
+import time
+
 from peers import another, cpu, load, smaps, workload
 
 
@@ -40,4 +42,5 @@ def growth(d, _):
         before = smaps(fresh.pid)
         load(fresh, "create", 16, 1000, "c", "growth")
         load(fresh, "list", 5, "growth", "")
+        time.sleep(4)  # both give back what the calls needed
         return [(after - was) / 1000 for was, after in zip(before, smaps(fresh.pid))]

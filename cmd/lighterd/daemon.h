@@ -17,6 +17,7 @@ typedef struct Daemon {
         Pool *pool;
         RpcRegistry *grpc, *ttrpc; /* services, as the plugins register them */
         PluginSet *plugins;
+        struct DbEnv *db; /* its plugin's, while that lives */
         IntrospectionService introspection;
 } Daemon;
 

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "daemon.h"
+#include "db/db.h"
 #include "flags.h"
 #include "grpc/server.h"
 #include "services/version.h"
@@ -148,11 +149,26 @@ static int start_ttrpc(Daemon *d, Servers *servers, Err *err)
         return ttrpc_server_listen(servers->ttrpc, fd, err);
 }
 
+static void relax_db(void *db)
+{
+        db_env_relax(db);
+}
+
+static void on_quiet(void *ctx)
+{
+        const Daemon *d = ctx;
+
+        if (d->db)
+                pool_submit(d->pool, relax_db, d->db);
+}
+
 static int start_grpc(Daemon *d, Servers *servers, Err *err)
 {
         const ConfigServer *s = &d->settings->grpc;
         const GrpcServerOptions options = {.max_recv = (size_t)s->max_recv,
-                                           .max_send = (size_t)s->max_send};
+                                           .max_send = (size_t)s->max_send,
+                                           .quiet = on_quiet,
+                                           .quiet_ctx = d};
         int fd;
 
         if (str_empty(s->address))

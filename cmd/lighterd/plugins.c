@@ -111,7 +111,7 @@ static const RpcBatchOps db_batch_ops = {batch_begin, batch_full, batch_commit};
  * them. */
 static int db_init(PluginContext *pc, void **ret, Err *err)
 {
-        const Daemon *d = pc->host;
+        Daemon *d = host(pc);
         DbStats stats;
         DbEnv *env;
         int r;
@@ -124,7 +124,7 @@ static int db_init(PluginContext *pc, void **ret, Err *err)
                 log_info("the database has been migrated", "from", log_num(stats.migrated_from),
                          "to", log_num(DB_SCHEMA_VERSION));
         rpc_registry_set_batch(d->grpc, &db_batch_ops, env);
-        *ret = env;
+        *ret = d->db = env;
         return 0;
 }
 
@@ -555,8 +555,8 @@ const PluginRegistration plugin_table[] = {
         {PLUGIN_MOUNT_HANDLER, "loop", NULL, NULL, mount_handler_loop_init, NULL},
         {PLUGIN_MOUNT_MANAGER, "bolt", REQUIRES(PLUGIN_METADATA, PLUGIN_MOUNT_HANDLER),
          &mount_manager_schema, mount_manager_init, mount_manager_close},
-        {PLUGIN_DIFFER, "walking",
-         REQUIRES(PLUGIN_CONTENT, PLUGIN_METADATA, PLUGIN_MOUNT_MANAGER), NULL, walking_init, free},
+        {PLUGIN_DIFFER, "walking", REQUIRES(PLUGIN_CONTENT, PLUGIN_METADATA, PLUGIN_MOUNT_MANAGER),
+         NULL, walking_init, free},
         {PLUGIN_SHIM, "manager", NULL, &shim_schema, shim_init, NULL},
         {PLUGIN_RUNTIME, "task",
          REQUIRES(PLUGIN_EVENT, PLUGIN_METADATA, PLUGIN_SHIM, PLUGIN_MOUNT_MANAGER), NULL,

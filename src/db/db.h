@@ -53,6 +53,9 @@ typedef struct DbStats {
 int db_env_open(const char *dir, const DbOptions *opts, DbEnv **ret, Err *err);
 DbEnv *db_env_close(DbEnv *env); /* no transaction may be open; takes NULL, returns NULL */
 void db_env_stats(DbEnv *env, DbStats *ret);
+/* For when nobody needs it: what was read of the file counts as memory of ours no longer. Any time;
+ * may wait, for the map to move. */
+void db_env_relax(DbEnv *env);
 /* A copy of what is durable now, as one file that is a database's data.mdb; writers go on. Durable
  * when it returns. ALREADY_EXISTS: nothing is overwritten. Blocks for as long as writing it takes.
  */

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -294,6 +295,42 @@ DbEnv *db_env_close(DbEnv *env)
         free(env->dir);
         free(env);
         return NULL;
+}
+
+/* Where the file is mapped: LMDB does not say. */
+static int find_map(const DbEnv *env, char **ret_start, size_t *ret_n)
+{
+        FILE *maps = fopen("/proc/self/maps", "re");
+        unsigned long start, end;
+        unsigned long long inode;
+        struct stat st;
+        char line[4400];
+        int found = 0;
+
+        if (!maps)
+                return 0;
+        if (fstat(env->fd, &st) == 0)
+                while (!found && fgets(line, sizeof(line), maps))
+                        found = sscanf(line, "%lx-%lx %*s %*s %*s %llu", &start, &end, &inode) ==
+                                        3 &&
+                                inode == st.st_ino && strstr(line, "/data.mdb");
+        fclose(maps);
+        if (found) {
+                *ret_start = (char *)start;
+                *ret_n = end - start;
+        }
+        return found;
+}
+
+void db_env_relax(DbEnv *env)
+{
+        char *start;
+        size_t n;
+
+        db_reader_enter(env);
+        if (env->mdb && find_map(env, &start, &n))
+                madvise(start, n, MADV_DONTNEED); /* clean: it is written by pwrite(2) */
+        db_reader_leave(env);
 }
 
 void db_env_stats(DbEnv *env, DbStats *ret)

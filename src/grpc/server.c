@@ -117,6 +117,8 @@ static void quiet(void *ctx)
         s->spare = batch_free(s->spare);
         free(TAKE(s->inbuf));
         malloc_trim(0);
+        if (s->options.quiet)
+                s->options.quiet(s->options.quiet_ctx);
 }
 
 void server_active(GrpcServer *s)

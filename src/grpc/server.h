@@ -16,6 +16,8 @@ typedef struct GrpcServerOptions {
         size_t max_send;
         int keepalive_ms; /* a silent connection is pinged after this, and closed after as much
                              again; 0: 2 h */
+        void (*quiet)(void *ctx); /* nothing has come for a second or two; may be NULL */
+        void *quiet_ctx;
 } GrpcServerOptions;
 
 /* The registry must outlive the server. options may be NULL. */
