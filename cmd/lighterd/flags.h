@@ -9,6 +9,7 @@ typedef enum Command {
         COMMAND_CONFIG_DEFAULT,
         COMMAND_CONFIG_DUMP,
         COMMAND_PUBLISH,
+        COMMAND_OCI_HOOK,
         COMMAND_BACKUP,
         COMMAND_CHECK,
         COMMAND_REPAIR,

@@ -19,6 +19,7 @@
 #include "flags.h"
 #include "grpc/server.h"
 #include "services/version.h"
+#include "oci_hook.h"
 #include "publish.h"
 #include "setup.h"
 #include "ttrpc/server.h"
@@ -402,6 +403,9 @@ int main(int argc, char **argv)
         case COMMAND_PUBLISH:
                 r = publish(flags.address ? flags.address : CONFIG_DEFAULT_ADDRESS, flags.args,
                             &err);
+                break;
+        case COMMAND_OCI_HOOK:
+                r = oci_hook(flags.args, &err);
                 break;
         case COMMAND_BACKUP:
         case COMMAND_CHECK:
