@@ -30,19 +30,28 @@ static int ask_opaque(void *ctx, int hint_fd, int *ret, Err *err)
         return 0;
 }
 
+/* The next of those that came, if this one is among them. */
+static int take_tree(const WorkerCompareMsg *job, uint32_t which, const int **trees)
+{
+        return job->trees & which ? *(*trees)++ : -1;
+}
+
 static int walk(const WorkerCompareMsg *job, const int *trees, Asker *asker, Outlet *outlet,
                 Err *err)
 {
+        int lower = take_tree(job, WORKER_TREE_LOWER, &trees);
+        int upper = take_tree(job, WORKER_TREE_UPPER, &trees);
+        int hint = take_tree(job, WORKER_TREE_HINT, &trees);
         CompareWalk w = {
-                .lower_fd = job->trees & WORKER_TREE_LOWER ? *trees++ : -1,
-                .upper_fd = job->trees & WORKER_TREE_UPPER ? *trees++ : -1,
-                .hint_fd = job->trees & WORKER_TREE_HINT ? *trees++ : -1,
+                .lower_fd = lower,
+                .upper_fd = upper,
+                .hint_fd = hint,
                 .opaque = ask_opaque,
                 .opaque_ctx = asker,
                 .change = layer_change,
         };
         LayerOptions o = {
-                .upper_fd = w.upper_fd,
+                .upper_fd = upper,
                 .bounded = (int)job->bounded,
                 .bound = {.sec = (int64_t)job->sec, .nsec = (int32_t)job->nsec},
                 .sink = outlet_write,
