@@ -98,6 +98,8 @@ static void put_checksum(char *h)
 static void begin_header(char h[BLOCK], char type, int64_t mode, int64_t uid, int64_t gid,
                          int64_t size, int64_t mtime)
 {
+        static const char magic[] = {'u', 's', 't', 'a', 'r', 0, '0', '0'};
+
         memset(h, 0, BLOCK);
         h[AT_TYPE] = type;
         put_number(h + AT_MODE, ID_DIGITS, mode);
@@ -105,7 +107,7 @@ static void begin_header(char h[BLOCK], char type, int64_t mode, int64_t uid, in
         put_number(h + AT_GID, ID_DIGITS, gid);
         put_number(h + AT_SIZE, LONG_DIGITS, size);
         put_number(h + AT_MTIME, LONG_DIGITS, mtime);
-        memcpy(h + AT_MAGIC, "ustar\00000", 8);
+        memcpy(h + AT_MAGIC, magic, sizeof(magic));
 }
 
 static int emit(TarWriter *w, const void *p, size_t n, Err *err)
