@@ -12,7 +12,7 @@ import time
 import grpc
 import pytest
 
-from lighter import busybox_rootfs, eventually, pb, run, sha256, tar_of
+from lighter import BUILD, busybox_rootfs, eventually, pb, run, sha256, tar_of
 from test_tasks import Box
 
 BIG = "x" * 128 * 1024
@@ -446,3 +446,20 @@ def test_killed_in_the_midst(daemon, mounts, layers):
             after.deactivate(name)
         assert mount_points(daemon) == []
         eventually("the loop devices free", lambda: not loops(layers))
+
+
+def test_shim_that_mounts_itself(daemon, mounts, layers, tmp_path):
+    """A runtime whose -info says which types its shim takes gets those as they are."""
+    info = mounts.types.RuntimeInfo(name="x", annotations={"containerd.io/runtime-allow-mounts": "erofs, mkdir/*"})
+    (tmp_path / "info").write_bytes(info.SerializeToString())
+    shim = tmp_path / "containerd-shim-own-v1"
+    shim.write_text(f'#!/bin/sh\n[ "$1" = -info ] && exec cat {tmp_path}/info\n'
+                    f'exec {BUILD}/containerd-shim-lighter-v2 "$@"\n')
+    shim.chmod(0o755)
+    box = Box(daemon, "rootfs", "box", "sleep", "1000", runtime=str(shim))
+    try:
+        refused("", 'mount type "mkdir/bind" needs a mount handler', box.Create, rootfs=[mounts.mount("mkdir/bind", layers, ["bind"])])
+        refused("", "index out of bounds", box.Create, rootfs=[mounts.mount("format/bind", "{{ mount 0 }}")])
+        assert mounts.names() == []
+    finally:
+        box.end()

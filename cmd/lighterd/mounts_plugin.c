@@ -83,8 +83,19 @@ void mount_manager_close(void *instance)
 
 /* ---- root file systems of tasks ---- */
 
+static int task_wanted(void *ctx, Types__Mount *const *rootfs, size_t n)
+{
+        Arena a CLEANUP(arena_done);
+        MountsActivate what = {};
+
+        arena_init(&a, SIZE_MAX);
+        what.mounts = mounts_from_pb(&a, rootfs, n);
+        return mounts_wanted(ctx, &what);
+}
+
 static int task_activate(void *ctx, Arena *a, const char *ns, const char *id,
-                         Types__Mount ***rootfs, size_t *n, Err *err)
+                         const char *const *allow, size_t n_allow, Types__Mount ***rootfs,
+                         size_t *n, Err *err)
 {
         Types__ActivationInfo__LabelsEntry bref = TYPES__ACTIVATION_INFO__LABELS_ENTRY__INIT;
         const Types__ActivationInfo__LabelsEntry *labels[] = {&bref};
@@ -94,11 +105,13 @@ static int task_activate(void *ctx, Arena *a, const char *ns, const char *id,
                 .mounts = mounts_from_pb(a, *rootfs, *n),
                 .labels = labels,
                 .n_labels = ARRAY_LEN(labels),
+                .allow = allow,
+                .n_allow = n_allow,
         };
         Types__ActivationInfo *info;
         int r;
 
-        if (!mounts_wanted(ctx, &what.mounts))
+        if (!mounts_wanted(ctx, &what)) /* its shim does all of it */
                 return 0;
         bref.key = "containerd.io/gc.bref.container";
         bref.value = id;
@@ -128,7 +141,7 @@ static void task_deactivate(void *ctx, const char *ns, const char *id)
 
 RuntimeMounts mounts_of_tasks(void *manager)
 {
-        return (RuntimeMounts){task_activate, task_deactivate, manager};
+        return (RuntimeMounts){task_wanted, task_activate, task_deactivate, manager};
 }
 
 int mounts_init(PluginContext *pc, void **ret, Err *err)

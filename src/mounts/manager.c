@@ -193,27 +193,46 @@ static void release_gone(MountManager *m, Activation *x, int left)
 
 /* ---- activate ---- */
 
+static int allows(const MountsActivate *what, const char *type)
+{
+        for (size_t i = 0; i < what->n_allow; i++)
+                if (str_eq(what->allow[i], type))
+                        return 1;
+        return 0;
+}
+
+static int allows_prefix(const MountsActivate *what, const char *prefix)
+{
+        size_t n = strlen(prefix);
+
+        for (size_t i = 0; i < what->n_allow; i++)
+                if (strncmp(what->allow[i], prefix, n) == 0 && str_eq(what->allow[i] + n, "*"))
+                        return 1;
+        return 0;
+}
+
 /* How many mounts of the list are ours; -1: it is nobody's business here. */
 static ssize_t plan(const MountManager *m, const MountsActivate *what)
 {
         ssize_t ours = -1;
 
         for (size_t i = 0; i < what->mounts.n; i++) {
-                const char *type = what->mounts.v[i].type ? what->mounts.v[i].type : "";
+                const char *whole = what->mounts.v[i].type ? what->mounts.v[i].type : "";
+                const char *type = whole;
+                const Transform *t;
 
-                while (transform_of(type, &type))
-                        ours = (ssize_t)i;
-                if (what->temporary || handler_of(m, type))
+                while ((t = transform_of(type, &type)))
+                        if (!allows(what, whole) && !allows_prefix(what, transform_prefix(t)))
+                                ours = (ssize_t)i;
+                if (what->temporary || (handler_of(m, type) && !allows(what, type)))
                         ours = (ssize_t)i + 1;
         }
         return ours;
 }
 
-int mounts_wanted(const MountManager *m, const MountList *mounts)
+int mounts_wanted(const MountManager *m, const MountsActivate *what)
 {
-        const MountsActivate what = {.mounts = *mounts};
-
-        return plan(m, &what) >= 0;
+        return plan(m, what) >= 0;
 }
 
 static int check(const MountsActivate *what, size_t ours, Err *err)
@@ -384,7 +403,7 @@ int mounts_hold(MountManager *m, const char *ns, Arena *a, MountList *list, Moun
         Types__ActivationInfo *info;
         int r;
 
-        if (!mounts_wanted(m, list))
+        if (!mounts_wanted(m, &what))
                 return 0;
         random_name(name, sizeof(name) - 1);
         r = mounts_activate(m, &what, a, &info, err);

@@ -49,12 +49,16 @@ typedef struct MountsActivate {
         MountList mounts;
         const void *labels; /* entries as messages have them */
         size_t n_labels;
+        /* What the caller does itself: types, and prefixes with a star for what is done before
+         * mounting. */
+        const char *const *allow;
+        size_t n_allow;
         int temporary; /* all of them are done, and `system` ends in a bind of the last */
         int held;      /* not collected while this daemon runs */
 } MountsActivate;
 
 /* Whether there is something to do for the manager. */
-int mounts_wanted(const MountManager *m, const MountList *mounts);
+int mounts_wanted(const MountManager *m, const MountsActivate *what);
 /* *ret in the arena. UNIMPLEMENTED when there is nothing to do; ALREADY_EXISTS. After a failure
  * nothing is left. */
 int mounts_activate(MountManager *m, const MountsActivate *what, Arena *a,

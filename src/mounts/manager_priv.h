@@ -70,6 +70,7 @@ void activation_free(Activation *x);
 /* The first prefix of a type that is one of ours, or NULL; *ret_rest is what follows it. */
 typedef struct Transform Transform;
 const Transform *transform_of(const char *type, const char **ret_rest);
+const char *transform_prefix(const Transform *t); /* "format/" */
 /* Does what the prefixes of m->type say, in order, and takes them off. active: the mounts before
  * it. Strings of m are replaced, in the arena. */
 int transform_mount(const MountManager *mm, Arena *a, Mount *m,

@@ -189,6 +189,42 @@ TEST(activation_mounts_what_the_rest_needs)
         CHECK(leftovers(&f) == 0);
 }
 
+TEST(what_the_caller_does_itself_is_left_to_him)
+{
+        static const struct {
+                const char *allow[4];
+                int active, system; /* -1: nobody's business */
+        } cases[] = {
+                {{"mkdir/*"}, 1, 1},
+                {{"mkdir/*", "format/*"}, -1, 0},
+                {{"format/mkdir/bind"}, -1, 0},
+                {{"format/mkdir/*", "bind", "mkdir", "format/"}, 1, 1},
+        };
+        Fixture f CLEANUP(fixture_done) = {};
+        Mount v[] = {{.type = "tmpfs"}, {.type = "format/mkdir/bind", .source = "{{ mount 0 }}"}};
+
+        if (!fixture_init(&f))
+                return;
+        for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+                MountsActivate what = {
+                        .ns = "default", .name = "m", .mounts = {v, 2}, .allow = cases[i].allow};
+                Types__ActivationInfo *info;
+                int r;
+
+                while (what.n_allow < 4 && what.allow[what.n_allow])
+                        what.n_allow++;
+                r = mounts_activate(f.m, &what, &f.a, &info, &f.err);
+                if (cases[i].active < 0) {
+                        CHECK(r == -UNIMPLEMENTED);
+                        continue;
+                }
+                CHECK(r == 0 && (int)info->n_active == cases[i].active &&
+                      (int)info->n_system == cases[i].system);
+                CHECK(mounts_deactivate(f.m, "default", "m", &f.err) == 0);
+        }
+        CHECK(leftovers(&f) == 0);
+}
+
 TEST(temporary_activation_mounts_everything)
 {
         Fixture f CLEANUP(fixture_done) = {};

@@ -401,6 +401,11 @@ const Transform *transform_of(const char *type, const char **ret_rest)
         return NULL;
 }
 
+const char *transform_prefix(const Transform *t)
+{
+        return t->prefix;
+}
+
 int transform_mount(const MountManager *mm, Arena *a, Mount *m,
                     const Types__ActiveMount *const *active, size_t n_active, Err *err)
 {

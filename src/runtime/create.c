@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include "base/fd.h"
 #include "base/path.h"
+#include "rpc/message.h"
+#include "runtime/info.h"
 #include "runtime/runtime_priv.h"
 #include "runtime/sandbox.h"
 
@@ -139,16 +141,56 @@ static int join(Launch *l)
         return l->bootstrap.version >= 3;
 }
 
+/* The mounts that a shim of somebody else's takes as they are: it says so among its annotations, as
+ * "type, type". One that says nothing takes none. */
+static size_t allowed_mounts(CreateOp *o, const char ***ret)
+{
+        static const char key[] = "containerd.io/runtime-allow-mounts";
+        const Launch *l = &o->launch;
+        ProtobufCBinaryData bytes;
+        ProtobufCMessage *m;
+        size_t n = 0;
+        Err ignored;
+
+        *ret = NULL;
+        if (str_eq(l->runtime, "io.containerd.runc.v2") ||
+            runtime_info(l->runtime, l->options, &o->rootfs, &bytes, &ignored) < 0 ||
+            message_unpack(&o->rootfs, &types__runtime_info__descriptor, bytes.data, bytes.len, &m,
+                           &ignored) < 0)
+                return 0;
+        for (size_t i = 0; i < ((Types__RuntimeInfo *)m)->n_annotations; i++) {
+                const Types__RuntimeInfo__AnnotationsEntry *e =
+                        ((Types__RuntimeInfo *)m)->annotations[i];
+
+                if (!str_eq(e->key, key))
+                        continue;
+                *ret = arena_array(&o->rootfs, const char *, strlen(e->value) + 1);
+                for (const char *p = e->value; *(p += strspn(p, ", ")); p += strcspn(p, ", "))
+                        (*ret)[n++] = arena_strndup(&o->rootfs, p, strcspn(p, ", "));
+        }
+        return n;
+}
+
+static int mount_rootfs(CreateOp *o)
+{
+        Task__CreateTaskRequest *req = &o->what->req;
+        Launch *l = &o->launch;
+        const RuntimeMounts *m = &l->op.rt->mounts;
+        const char **allow;
+        size_t n_allow;
+
+        if (!m->wanted || !m->wanted(m->ctx, req->rootfs, req->n_rootfs))
+                return 0;
+        n_allow = allowed_mounts(o, &allow);
+        return m->activate(m->ctx, &o->rootfs, l->ns, l->id, allow, n_allow, &req->rootfs,
+                           &req->n_rootfs, &l->err);
+}
+
 static int prepare(Launch *l)
 {
         TaskCreate *w = op_of(l)->what;
-        Task__CreateTaskRequest *req = &w->req;
-        const RuntimeMounts *m = &l->op.rt->mounts;
-        int r = 0;
+        int r = mount_rootfs(op_of(l));
 
-        if (m->activate && req->n_rootfs > 0)
-                r = m->activate(m->ctx, &op_of(l)->rootfs, l->ns, l->id, &req->rootfs,
-                                &req->n_rootfs, &l->err);
         if (r < 0)
                 return err_wrap(&l->err, "failed to mount rootfs component");
         return w->prepare ? w->prepare(op_of(l)->ctx, l->task->bundle, &l->err) : 0;

@@ -37,9 +37,13 @@ typedef struct RuntimeTimeouts {
 
 /* Who mounts what shims cannot; both block and run on pool threads. NULL functions: nobody. */
 typedef struct RuntimeMounts {
-        /* Of a task that is about to be made: *rootfs may be replaced, in the arena. */
-        int (*activate)(void *ctx, Arena *a, const char *ns, const char *id, Types__Mount ***rootfs,
-                        size_t *n, Err *err);
+        /* Whether these are any that shims mostly cannot mount. */
+        int (*wanted)(void *ctx, Types__Mount *const *rootfs, size_t n);
+        /* Of a task that is about to be made: *rootfs may be replaced, in the arena. allow: what
+         * its shim does itself. */
+        int (*activate)(void *ctx, Arena *a, const char *ns, const char *id,
+                        const char *const *allow, size_t n_allow, Types__Mount ***rootfs, size_t *n,
+                        Err *err);
         /* The task is gone; mostly there is nothing of it. */
         void (*deactivate)(void *ctx, const char *ns, const char *id);
         void *ctx;

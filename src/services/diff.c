@@ -48,10 +48,11 @@ static DiffPayload *payloads_of(Arena *a, const Diff__ApplyRequest *req)
 static int hold(Call *c, MountList *mounts, MountsHold *ret)
 {
         DiffService *s = c->ctx;
+        const MountsActivate what = {.mounts = *mounts};
         const char *ns;
         int r;
 
-        if (!mounts_wanted(s->mounts, mounts))
+        if (!mounts_wanted(s->mounts, &what))
                 return 0;
         r = call_namespace(c, &ns);
         return r < 0 ? r : mounts_hold(s->mounts, ns, c->arena, mounts, ret, c->err);
