@@ -171,6 +171,18 @@ static const char *find_hint(Compare *k)
         return upper;
 }
 
+static int open_hint(Compare *k, Err *err)
+{
+        struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
+        const char *dir = find_hint(k);
+        int r = dir ? grant_open(dir, NULL, 0, &k->hint, err) : 0;
+
+        if (r == 0 && dir &&
+            syscall(SYS_mount_setattr, k->hint.fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+                return err_sys(err, errno, "confine %s", dir);
+        return r;
+}
+
 /* ---- the worker ---- */
 
 static int send_job(Compare *k, Worker *w, int pipe, Err *err)
@@ -312,7 +324,6 @@ int diff_compare(const DiffCompare *c, Err *err)
                 .hint.fd = -1,
                 .pipe = -1,
         };
-        const char *hint;
         int r;
 
         arena_init(&k.arena, SIZE_MAX);
@@ -320,9 +331,8 @@ int diff_compare(const DiffCompare *c, Err *err)
         if (r < 0)
                 return r;
         r = open_root(&k, c->upper, c->n_upper, 1, &k.upper, err);
-        hint = find_hint(&k);
-        if (r == 0 && hint)
-                r = grant_open(hint, NULL, 0, &k.hint, err);
+        if (r == 0)
+                r = open_hint(&k, err);
         if (r == 0)
                 r = run(&k, err);
         if (r < 0)
