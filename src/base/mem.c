@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -33,16 +34,39 @@ void *mem_realloc(void *old, size_t size)
         return p;
 }
 
+enum { HUGE = 2 * 1024 * 1024, KEPT_MAX = 8 * HUGE };
+
+static void *kept; /* one large buffer, full of pages; atomic */
+
 void *mem_alloc_large(size_t *size)
 {
-        const size_t huge = 2 * 1024 * 1024;
-        void *p;
+        void *p = __atomic_exchange_n(&kept, NULL, __ATOMIC_ACQUIRE);
+        size_t n = (*size + HUGE - 1) & ~(size_t)(HUGE - 1);
 
-        *size = (*size + huge - 1) & ~(huge - 1);
-        if (posix_memalign(&p, huge, *size) != 0)
+        if (p && malloc_usable_size(p) >= n) {
+                *size = malloc_usable_size(p) & ~(size_t)(HUGE - 1);
+                return p;
+        }
+        free(p);
+        if (posix_memalign(&p, HUGE, n) != 0)
                 out_of_memory();
-        madvise(p, *size, MADV_HUGEPAGE); /* a wish */
+        madvise(p, n, MADV_HUGEPAGE); /* a wish */
+        *size = n;
         return p;
+}
+
+void mem_free_large(void *p)
+{
+        if (p && ((uintptr_t)p & (HUGE - 1)) == 0 && malloc_usable_size(p) >= HUGE &&
+            malloc_usable_size(p) <= KEPT_MAX + HUGE)
+                p = __atomic_exchange_n(&kept, p, __ATOMIC_ACQ_REL);
+        free(p);
+}
+
+void mem_trim(void)
+{
+        free(__atomic_exchange_n(&kept, NULL, __ATOMIC_ACQUIRE));
+        malloc_trim(0);
 }
 
 char *mem_strndup(const char *s, size_t n)

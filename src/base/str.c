@@ -24,7 +24,7 @@ void str_reserve(Str *s, size_t extra)
         } else {
                 s->data = mem_alloc_large(&s->cap);
                 memcpy(s->data, old ? old : "", s->len);
-                free(old);
+                mem_free_large(old);
         }
         s->data[s->len] = 0;
 }

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <sys/socket.h>
 #include "base/clock.h"
 #include "base/fd.h"
@@ -116,7 +115,7 @@ static void quiet(void *ctx)
         s->active = -1;
         s->spare = batch_free(s->spare);
         free(TAKE(s->inbuf));
-        malloc_trim(0);
+        mem_trim();
         if (s->options.quiet)
                 s->options.quiet(s->options.quiet_ctx);
 }

@@ -25,7 +25,7 @@ RpcBuf *rpc_buf_unref(RpcBuf *b)
         if (b && --b->refs == 0) {
                 if (b->load)
                         load_discharge(b->load, b->len);
-                free(b->heap);
+                mem_free_large(b->heap);
                 free(b);
         }
         return NULL;
