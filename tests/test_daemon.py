@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon itself: flags, configuration, folders, sockets, signals; and the three services about itself."""
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -127,6 +128,22 @@ def test_modes_of_folders_and_sockets(daemon):
     assert stat.S_IMODE(daemon.state.stat().st_mode) == 0o711
     for path in daemon.address, daemon.address + ".ttrpc":
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o660
+
+
+def test_a_control_group_of_its_own(configured):
+    """Also where a new group of v1's cpuset takes nobody until it is told its CPUs."""
+    name = f"lighter-{os.getpid()}/inner"
+    d = configured(f'version = 2\n[cgroup]\npath = "{name}"\n').start()
+    try:
+        lines = [l.split(":", 2) for l in pathlib.Path(f"/proc/{d.pid}/cgroup").read_text().splitlines()]
+        mounts = " ".join(l for l in open("/proc/mounts") if " cgroup" in l)
+        assert all(l[2] == "/" + name for l in lines if l[1] and l[1].split(",")[0] in mounts)
+        assert any(l[2] == "/" + name for l in lines)
+        assert d.stop() == 0
+    finally:
+        for top in pathlib.Path("/sys/fs/cgroup").glob("**/" + name):
+            top.rmdir()
+            top.parent.rmdir()
 
 
 def test_the_owner_of_the_sockets(configured):

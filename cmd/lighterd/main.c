@@ -95,9 +95,9 @@ static int take_folders(const ConfigDaemon *s, int *ret_root_lock, int *ret_stat
                 return err_wrap(err, "state");
         if (setup_temp(s->temp, err) < 0)
                 return err_wrap(err, "temp");
-        if (s->oom_score)
-                return setup_oom_score(s->oom_score, err);
-        return 0;
+        if (s->oom_score && setup_oom_score(s->oom_score, err) < 0)
+                return err_wrap(err, "oom_score");
+        return str_empty(s->cgroup.path) ? 0 : setup_cgroup(s->cgroup.path, err);
 }
 
 static void run_on_pool(void *pool, void (*fn)(void *), void *arg)

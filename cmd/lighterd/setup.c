@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/path.h"
+#include "cgroup/cgroup.h"
 
 enum { LOCK_TEXT = 16 };
 
@@ -152,6 +153,16 @@ int setup_oom_score(int64_t score, Err *err)
         int n = snprintf(text, sizeof(text), "%d", (int)score);
 
         return file_write(AT_FDCWD, "/proc/self/oom_score_adj", text, (size_t)n, 0644, err);
+}
+
+int setup_cgroup(const char *path, Err *err)
+{
+        Arena a CLEANUP(arena_done);
+        int r;
+
+        arena_init(&a, SIZE_MAX);
+        r = cgroup_join(&a, *path == '/' ? path : arena_printf(&a, "/%s", path), getpid(), err);
+        return r < 0 ? err_wrap(err, "cgroup \"%s\"", path) : 0;
 }
 
 void setup_notify(const char *state)

@@ -17,5 +17,8 @@ int setup_temp(const char *path, Err *err);
  * is served by a living process is FAILED_PRECONDITION. Returns the fd. */
 int setup_socket(const char *path, int64_t uid, int64_t gid, Err *err);
 int setup_oom_score(int64_t score, Err *err);
+/* Into the group of this path, in every hierarchy; without a leading slash it is meant from the
+ * root, too. */
+int setup_cgroup(const char *path, Err *err);
 /* "READY=1" to $NOTIFY_SOCKET, see sd_notify(3); nothing where there is none. */
 void setup_notify(const char *state);

@@ -276,6 +276,37 @@ void cgroup_enable_controllers(Arena *a, const CgroupSet *set)
         }
 }
 
+/* A new group of v1's cpuset has neither CPUs nor memory, and takes no process, until it is told:
+ * every level below base gets what its parent has. */
+static int cpuset_inherit(Arena *a, const char *base, const char *path, Err *err)
+{
+        static const char *const files[] = {"cpuset.cpus", "cpuset.mems"};
+        const char *parent = base;
+        int r = 0;
+
+        for (const char *end = path; r == 0 && *end;) {
+                const char *dir;
+
+                end = strchrnul(end + 1, '/');
+                dir = arena_printf(a, "%s%.*s", base, (int)(end - path), path);
+                for (size_t i = 0; r == 0 && i < ARRAY_LEN(files); i++) {
+                        const char *file = arena_printf(a, "%s/%s", dir, files[i]);
+                        char *has, *from;
+                        size_t n;
+
+                        r = file_read(a, AT_FDCWD, file, CGROUP_TEXT_MAX, &has, &n, err);
+                        if (r < 0 || strspn(has, " \n") < n)
+                                continue;
+                        r = file_read(a, AT_FDCWD, arena_printf(a, "%s/%s", parent, files[i]),
+                                      CGROUP_TEXT_MAX, &from, &n, err);
+                        if (r == 0)
+                                r = file_write(AT_FDCWD, file, from, n, 0644, err);
+                }
+                parent = dir;
+        }
+        return r;
+}
+
 int cgroup_join(Arena *a, const char *path, pid_t pid, Err *err)
 {
         char *mine, text[32];
@@ -300,6 +331,8 @@ int cgroup_join(Arena *a, const char *path, pid_t pid, Err *err)
                        (str_eq(set.v[i].path, "/") ? 0 : MIN(strlen(own), strlen(set.v[i].path)));
                 dir = arena_printf(a, "%.*s%s", (int)base, own, path);
                 r = path_mkdirs(dir, 0755, err);
+                if (r == 0 && strstr(set.v[i].controllers, "cpuset"))
+                        r = cpuset_inherit(a, arena_strndup(a, own, base), path, err);
                 if (r == 0)
                         r = file_write(AT_FDCWD, arena_printf(a, "%s/cgroup.procs", dir), text,
                                        strlen(text), 0644, err);

@@ -25,7 +25,6 @@ static const ConfigKey top_keys[] = {
         {"imports", CONFIG_STRINGS, offsetof(ConfigDaemon, imports), "/etc/lighter/conf.d/*.toml"},
         {"plugin_dir", CONFIG_UNSERVED},
         {"metrics", CONFIG_UNSERVED},
-        {"cgroup", CONFIG_UNSERVED},
         {"proxy_plugins", CONFIG_UNSERVED},
 };
 
@@ -48,6 +47,10 @@ static const ConfigKey ttrpc_keys[] = {
         {"address", CONFIG_STRING, offsetof(ConfigServer, address), ""},
         {"uid", CONFIG_INT, offsetof(ConfigServer, uid), "-1", -1, INT32_MAX},
         {"gid", CONFIG_INT, offsetof(ConfigServer, gid), "-1", -1, INT32_MAX},
+};
+
+static const ConfigKey cgroup_keys[] = {
+        {"path", CONFIG_STRING, offsetof(ConfigCgroup, path), ""},
 };
 
 static const ConfigKey debug_keys[] = {
@@ -96,11 +99,13 @@ static const ConfigSchema processor_schema = CONFIG_SCHEMA(processor_keys, Confi
 static const ConfigSchema top_schema = CONFIG_SCHEMA(top_keys, ConfigDaemon);
 static const ConfigSchema grpc_schema = CONFIG_SCHEMA(grpc_keys, ConfigServer);
 static const ConfigSchema ttrpc_schema = CONFIG_SCHEMA(ttrpc_keys, ConfigServer);
+static const ConfigSchema cgroup_schema = CONFIG_SCHEMA(cgroup_keys, ConfigCgroup);
 static const ConfigSchema debug_schema = CONFIG_SCHEMA(debug_keys, Debug);
 
 /* What the top table holds besides its own keys. */
-static const char *const subtables[] = {
-        "version", "grpc", "ttrpc", "debug", "timeouts", "plugins", "stream_processors", NULL};
+static const char *const subtables[] = {"version", "grpc",     "ttrpc",   "debug",
+                                        "cgroup",  "timeouts", "plugins", "stream_processors",
+                                        NULL};
 
 static int find_table(const Config *c, const char *key, const TomlNode **ret, Err *err)
 {
@@ -202,6 +207,7 @@ static int decode(Config *c, Err *err)
             (r = decode_table(c, "grpc", &grpc_schema, &d->grpc, err)) < 0 ||
             (r = decode_table(c, "ttrpc", &ttrpc_schema, &d->ttrpc, err)) < 0 ||
             (r = decode_table(c, "debug", &debug_schema, &debug, err)) < 0 ||
+            (r = decode_table(c, "cgroup", &cgroup_schema, &d->cgroup, err)) < 0 ||
             (r = decode_processors(c, err)) < 0 || (r = check_timeouts(c, err)) < 0 ||
             (r = find_table(c, "plugins", &plugins, err)) < 0)
                 return r;
@@ -357,6 +363,8 @@ char *config_dump(Config *c, const ConfigPluginSchema *plugins, size_t n)
         config_print(&s, 2, &ttrpc_schema, &d->ttrpc);
         str_add(&s, "\n[debug]\n");
         config_print(&s, 2, &debug_schema, &debug);
+        str_add(&s, "\n[cgroup]\n");
+        config_print(&s, 2, &cgroup_schema, &d->cgroup);
         str_add(&s, "\n[stream_processors]\n");
         for (size_t i = 0; i < d->n_processors; i++) {
                 str_addf(&s, "  [stream_processors.'%s']\n", d->processors[i].id);

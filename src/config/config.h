@@ -65,6 +65,11 @@ typedef struct ConfigServer {
         int64_t max_recv, max_send; /* bytes; grpc only */
 } ConfigServer;
 
+/* [cgroup]: where the daemon goes itself; "" for where it is. */
+typedef struct ConfigCgroup {
+        const char *path;
+} ConfigCgroup;
+
 /* [stream_processors.ID]: a program that turns layers of some media types into another. */
 typedef struct ConfigProcessor {
         const char *id, *returns, *path;
@@ -77,6 +82,7 @@ typedef struct ConfigDaemon {
         int64_t oom_score;
         ConfigStrings disabled_plugins, required_plugins, imports;
         ConfigServer grpc, ttrpc;
+        ConfigCgroup cgroup;
         const char *log_level, *log_format;
         ConfigProcessor *processors;
         size_t n_processors;
