@@ -400,6 +400,12 @@ def rss(d):
     return int(next(l for l in open(f"/proc/{d.pid}/status") if l.startswith("VmRSS")).split()[1]) / 1024
 
 
+def slack(d):
+    """How much more memory a daemon takes for being watched by a sanitizer."""
+    maps = pathlib.Path(f"/proc/{d.pid}/maps").read_bytes()
+    return 12 if b"libtsan" in maps else 4 if b"libasan" in maps else 1
+
+
 def fds(d):
     return len(os.listdir(f"/proc/{d.pid}/fd"))
 
@@ -495,8 +501,7 @@ def crowd(n, address, what=lambda i: b""):
 def test_idle_connections_and_streams(target):
     """1,000 connections that say nothing more, 10,000 streams that wait: each costs a bounded amount, others are served."""
     d = target
-    sanitized = b"libasan" in pathlib.Path(f"/proc/{d.pid}/maps").read_bytes()
-    slack = 4 if sanitized else 1
+    more = slack(d)
     block = request("/grpc.health.v1.Health/Watch")
     fds_before = fds(d)
     with Witness(d) as witness:
@@ -522,7 +527,7 @@ def test_idle_connections_and_streams(target):
         assert d.process.poll() is None
     print(json.dumps({"KiB per connection": round(per_connection, 2), "KiB per stream": round(per_stream, 2),
                       "witness p99 ms": round(witness.p99() * 1000, 1), "witness": len(witness.times)}))
-    assert per_connection < 24 * slack and per_stream < 8 * slack
+    assert per_connection < 24 * more and per_stream < 8 * more
     for r in idle + busy:
         r.close()
     eventually("connections closed", lambda: fds(d) <= fds_before + 2, 30)
@@ -560,7 +565,7 @@ def test_clients_that_never_read(target):
                 time.sleep(0.02)
         print(json.dumps({"MiB more at the peak": round(peak - before), "witness p99 ms": round(witness.p99() * 1000, 1)}))
         # the outbox of each connection, what handlers were at work on meanwhile, and the queue of the subscribers
-        assert peak - before < 400
+        assert peak - before < 400 * max(1, slack(d) // 2)
         assert d.process.poll() is None
         for r in raws:
             r.close()
