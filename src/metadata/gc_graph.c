@@ -60,10 +60,10 @@ uint32_t graph_find(const GcGraph *g, const DbKey *key)
 uint32_t graph_node(GcGraph *g, const DbKey *key)
 {
         GcNode node = {.hash = (uint32_t)hash_bytes(key->data, key->n), .n = key->n};
-        uint32_t *slot = slot_of(g, key, node.hash);
+        uint32_t *slot = slot_of(g, key, node.hash), known = *slot;
 
-        if (*slot)
-                return *slot;
+        if (known != GC_NONE)
+                return known;
         node.name = (uint32_t)g->names.n;
         VEC_RESERVE(&g->names, key->n);
         memcpy(g->names.v + g->names.n, key->data, key->n);
