@@ -376,7 +376,7 @@ EXPECTED = {
         "id missing": ("NOT_FOUND", "failed to get reader from content store: content digest : not found"),
         "id illegal": ("NOT_FOUND", "failed to get reader from content store: content digest ../x: not found"),
         "id unknown": ("NOT_FOUND", "failed to get reader from content store: content digest {ns}-none: not found"),
-        "diff absent": ("NOT_FOUND", "failed to get reader from content store: content digest : not found"),
+        "diff absent": ("INVALID_ARGUMENT", "diff must be set: invalid argument"),
     },
     "Diff/Diff": {
         "namespace unknown": ("OK", ""),

@@ -65,7 +65,6 @@ static int apply(Call *c, const Diff__ApplyRequest *req, Diff__ApplyResponse *rs
         MountList mounts = mounts_from_pb(c->arena, req->mounts, req->n_mounts);
         int blob CLEANUP(cleanup_fd) = -1;
         DiffApply job = {
-                .media_type = req->diff ? req->diff->media_type : "",
                 .sync_fs = req->sync_fs,
                 .processors = s->config->processors,
                 .n_processors = s->config->n_processors,
@@ -82,8 +81,12 @@ static int apply(Call *c, const Diff__ApplyRequest *req, Diff__ApplyResponse *rs
         int r;
 
         r = call_namespace(c, &ns);
-        if (r == 0)
-                r = open_blob(c, ns, req->diff ? req->diff->digest : "", &blob, c->err);
+        if (r == 0 && !req->diff)
+                r = err_set(c->err, INVALID_ARGUMENT, "diff must be set: invalid argument");
+        if (r < 0)
+                return r;
+        job.media_type = req->diff->media_type;
+        r = open_blob(c, ns, req->diff->digest, &blob, c->err);
         if (r == 0)
                 r = hold(c, &mounts, &held);
         if (r < 0)
