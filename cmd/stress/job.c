@@ -50,8 +50,9 @@ static void step_failed(Job *j, const Err *err)
                 err_copy(&s->broken, err);
                 s->stopping = 1;
         }
-        log_at(j->keep_going ? LOG_DEBUG : LOG_ERROR, j->at->what, "error", err->msg, "id", j->id,
-               "exec", *j->exec_id ? j->exec_id : NULL, NULL);
+        if (log_enabled(j->keep_going ? LOG_DEBUG : LOG_ERROR))
+                log_at(j->keep_going ? LOG_DEBUG : LOG_ERROR, j->at->what, "error", err->msg, "id",
+                       j->id, "exec", *j->exec_id ? j->exec_id : NULL, NULL);
         j->failed = 1;
 }
 
