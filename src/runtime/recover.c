@@ -240,11 +240,17 @@ static void load_work(Work *w)
         loop_post(rt->loop, load_connect, o);
 }
 
+static void load_submit(void *arg)
+{
+        LoadOp *o = arg;
+
+        lane_submit(o->op.rt, LANE_BACKGROUND, &o->work, load_work);
+}
+
+/* Not before the loop runs: clients are listened to first. */
 static void load_begin(Op *op)
 {
-        LoadOp *o = CONTAINER_OF(op, LoadOp, op);
-
-        lane_submit(op->rt, LANE_BACKGROUND, &o->work, load_work);
+        loop_post(op->rt->loop, load_submit, CONTAINER_OF(op, LoadOp, op));
 }
 
 static void add_loading(Runtime *rt, PlaceId place, const char *ns, const char *id)
