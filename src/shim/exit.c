@@ -12,15 +12,18 @@
  * Nothing here allocates: the event was reserved before the process was made.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "api/containerd/events/events.pb-c.h"
 #include "api/containerd/task/v3/task.pb-c.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/proc.h"
+#include "cgroup/cgroup.h"
 #include "shim/op.h"
 
 enum { STATUS_UNKNOWN = 255 };
@@ -103,6 +106,8 @@ static void publish_exit(Process *p)
         event_publish_reserved(c->shim->publisher, TAKE(p->exit_event), "/tasks/exit", &ev.base);
 }
 
+enum { KILL_ALL_MS = 1000 };
+
 static void process_exited(Process *p);
 
 static int execs_alive(const Container *c)
@@ -113,14 +118,39 @@ static int execs_alive(const Container *c)
         return 0;
 }
 
+/* The runtime has sent the signals; a process that has got one is not gone yet. */
+static void wait_until_empty(Arena *a, const Container *c)
+{
+        const char *dir = NULL;
+        Err ignored = {};
+        CgroupSet set;
+
+        if (str_empty(c->cgroup) || cgroup_find(a, c->cgroup, &set, &ignored) < 0)
+                return;
+        dir = cgroup_dir(&set, cgroup_is_v2(&set) ? "" : "memory");
+        for (int ms = 0; dir && ms < KILL_ALL_MS; ms++) {
+                char *pids CLEANUP(cleanup_free) = NULL;
+                size_t n;
+
+                if (file_read(NULL, AT_FDCWD, arena_printf(a, "%s/cgroup.procs", dir),
+                              CGROUP_TEXT_MAX, &pids, &n, &ignored) < 0 ||
+                    n == 0)
+                        return;
+                usleep(1000);
+        }
+}
+
 static int kill_all_run(Op *op, OpReply *reply, Err *err)
 {
         Arena a;
+        int r;
 
         arena_init(&a, SIZE_MAX);
-        return oci_run(&op->container->oci, &a, "OCI runtime killall failed",
-                       (const char *const[]){"kill", "--all", op->container->id, "9", NULL}, NULL,
-                       NULL, err);
+        r = oci_run(&op->container->oci, &a, "OCI runtime killall failed",
+                    (const char *const[]){"kill", "--all", op->container->id, "9", NULL}, NULL,
+                    NULL, err);
+        wait_until_empty(&a, op->container);
+        return r;
 }
 
 /* Whatever came of it: init's end is told now. */
