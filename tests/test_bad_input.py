@@ -754,6 +754,33 @@ def test_bad_sandbox_ids(shared_daemon, name):
     c.close()
 
 
+def test_masks_over_many_labels(shared_daemon):
+    """Each path of a mask walks all labels: what would cost gigabytes and minutes is refused, what people do is not."""
+    c = shared_daemon.client("masks")
+    containers, images, namespaces, content, snapshots = (
+        c.messages(n) for n in ("containers", "images", "namespaces", "content", "snapshots"))
+    labels = {f"k{i}": "v" for i in range(6000)}
+    paths = {"paths": [f"labels.k{i}" for i in range(6000)]}
+    few = {"paths": [f"labels.k{i}" for i in range(100)]}
+    container = containers.Container(id="c", runtime={"name": "r"}, labels=labels)
+    c.containers.Create(containers.CreateContainerRequest(container=container))
+    update = containers.UpdateContainerRequest
+    assert failure(c.containers.Update, update(container=container, update_mask=paths)) == (
+        "RESOURCE_EXHAUSTED", 'cannot update 6000 fields on "c", which has 12000: resource exhausted')
+    assert failure(c.containers.Update, update(container=container, update_mask=few)) == ("OK", "")
+    image = images.Image(name="i", labels=labels, target={"digest": "sha256:" + "0" * 64, "size": 1, "media_type": "m"})
+    c.images.Create(images.CreateImageRequest(image=image))
+    assert failure(c.images.Update, images.UpdateImageRequest(image=image, update_mask=paths))[0] == "RESOURCE_EXHAUSTED"
+    request = namespaces.UpdateNamespaceRequest(namespace={"name": "masks", "labels": labels}, update_mask=paths)
+    assert failure(c.namespaces.Update, request) == (
+        "RESOURCE_EXHAUSTED", 'cannot update 6000 fields on "masks", which has 6000: resource exhausted')
+    write(c, {"action": COMMIT, "data": b"masked", "labels": {"a": "b"}})
+    digest = lighter.sha256(b"masked")
+    assert failure(c.content.Update, content.UpdateRequest(info={"digest": digest, "labels": labels}, update_mask=paths)) == (
+        "INVALID_ARGUMENT", f'cannot update "labels.* (too many)" field on content info "{digest}": invalid argument')
+    c.close()
+
+
 def test_gone_lease(shared_daemon):
     """A lease that was deleted holds nothing, and who names it is told."""
     c = shared_daemon.client("lease")

@@ -38,7 +38,8 @@ enum {
         LIMIT_LABEL = 4096,    /* key and value together */
         LIMIT_DB_NAME = 400,   /* longer names are stored as a prefix and a digest */
         LIMIT_FILTER = 64 * 1024,
-        LIMIT_REF = 4096,                    /* ingest reference */
+        LIMIT_MASK_WORK = 4 * 1024 * 1024, /* paths of an update mask times labels it is used on */
+        LIMIT_REF = 4096,                  /* ingest reference */
         LIMIT_MOUNT_TEMPLATES = 1024 * 1024, /* what templates of one mount become */
 
         /* documents */

@@ -152,6 +152,11 @@ Containers__Container *containers_update(MetaTxn *txn, const char *ns,
                         return NULL;
                 paths = all, n_paths = ARRAY_LEN(all);
         }
+        if (mask_check(txn, n_paths,
+                       record->n_labels + container->n_labels + record->n_extensions +
+                               container->n_extensions,
+                       record->id) < 0)
+                return NULL;
         for (size_t i = 0; i < n_paths; i++)
                 if (apply(txn, record, container, paths[i]) < 0)
                         return NULL;

@@ -167,6 +167,11 @@ static int apply(MetaTxn *txn, Images__Image *record, const Images__Image *image
         return 0;
 }
 
+static size_t n_entries(const Images__Image *image)
+{
+        return image->n_labels + (image->target ? image->target->n_annotations : 0);
+}
+
 Images__Image *images_update(MetaTxn *txn, const char *ns, const Images__Image *image,
                              const char *const *paths, size_t n_paths,
                              const Google__Protobuf__Timestamp *epoch, const char *lease)
@@ -180,6 +185,8 @@ Images__Image *images_update(MetaTxn *txn, const char *ns, const Images__Image *
         created = record->created_at;
         if (n_paths == 0)
                 record = copy(txn, image);
+        if (mask_check(txn, n_paths, n_entries(record) + n_entries(image), image->name) < 0)
+                return NULL;
         for (size_t i = 0; i < n_paths; i++)
                 if (apply(txn, record, image, paths[i]) < 0)
                         return NULL;

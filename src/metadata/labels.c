@@ -4,6 +4,7 @@
  * doubles the peer sent: the last of a key counts. What is stored is in order and has no empty
  * values: setting a label to "" removes it.
  */
+#include "base/limits.h"
 #include "base/mem.h"
 #include "metadata/metadata.h"
 #include "spec/identifier.h"
@@ -104,6 +105,20 @@ const char *mask_key(const char *path, const char *prefix)
         return str_starts(path, prefix) ? path + strlen(prefix) : NULL;
 }
 
+static int mask_fits(size_t n_paths, size_t n_entries)
+{
+        return n_paths <= LIMIT_MASK_WORK / (n_entries + 1);
+}
+
+int mask_check(MetaTxn *txn, size_t n_paths, size_t n_entries, const char *name)
+{
+        if (meta_failed(txn) || mask_fits(n_paths, n_entries))
+                return meta_failed(txn);
+        return meta_fail(txn, RESOURCE_EXHAUSTED,
+                         "cannot update %zu fields on \"%s\", which has %zu: resource exhausted",
+                         n_paths, name, n_entries);
+}
+
 const char *labels_mask(Arena *a, void *to, size_t *n_to, const void *from, size_t n_from,
                         const ProtobufCMessageDescriptor *entry_desc, const char *const *paths,
                         size_t n_paths)
@@ -114,6 +129,8 @@ const char *labels_mask(Arena *a, void *to, size_t *n_to, const void *from, size
                 paths = all;
                 n_paths = 1;
         }
+        if (!mask_fits(n_paths, *n_to + n_from))
+                return "labels.* (too many)";
         for (size_t i = 0; i < n_paths; i++) {
                 const char *key = mask_key(paths[i], "labels.");
 

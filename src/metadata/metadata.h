@@ -150,8 +150,12 @@ const char *labels_field(const void *entries, size_t n, const char *const *path,
                          size_t from);
 /* PREFIX of "labels.KEY" is "labels."; the key, or NULL when the path is another. */
 const char *mask_key(const char *path, const char *prefix);
+/* Each path of a mask walks the map that it changes, so both together are limited: 0, or
+ * RESOURCE_EXHAUSTED sticks, naming the object. entries: of the old and the new maps together. */
+int mask_check(MetaTxn *txn, size_t n_paths, size_t n_entries, const char *name);
 /* Takes over what the paths of a mask name, where only labels may change; no path means all of
- * them. to: a pointer to the array. Returns the path that names something else, or NULL. */
+ * them. to: a pointer to the array. Returns the path that names something else, or says what is too
+ * much, or NULL. */
 const char *labels_mask(Arena *a, void *to, size_t *n_to, const void *from, size_t n_from,
                         const ProtobufCMessageDescriptor *entry_desc, const char *const *paths,
                         size_t n_paths);

@@ -107,6 +107,8 @@ Namespaces__Namespace *namespaces_update(MetaTxn *txn, const Namespaces__Namespa
                 return NULL;
         if (n_paths == 0)
                 paths = all, n_paths = ARRAY_LEN(all);
+        if (mask_check(txn, n_paths, record->n_labels + ns->n_labels, ns->name) < 0)
+                return NULL;
         for (size_t i = 0; i < n_paths; i++)
                 if (apply(txn, record, ns, paths[i]) < 0)
                         return NULL;

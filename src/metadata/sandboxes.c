@@ -140,6 +140,11 @@ Types__Sandbox *sandboxes_update(MetaTxn *txn, const char *ns, const Types__Sand
                 }
                 paths = all, n_paths = ARRAY_LEN(all);
         }
+        if (mask_check(txn, n_paths,
+                       record->n_labels + sandbox->n_labels + record->n_extensions +
+                               sandbox->n_extensions,
+                       record->sandbox_id) < 0)
+                return NULL;
         for (size_t i = 0; i < n_paths; i++)
                 if (apply(txn, record, sandbox, paths[i]) < 0)
                         return NULL;
