@@ -190,9 +190,23 @@ static int remove_top(Removal *r, const char *name)
 
 int path_remove_tree(int dirfd, const char *name, Err *err)
 {
+        const char *slash = strrchr(name, '/');
         Removal r CLEANUP(removal_done) = {.dirfd = dirfd};
+        int parent CLEANUP(cleanup_fd) = -1;
 
-        if (remove_top(&r, name) < 0)
+        /* On the way to the tree mounts may be crossed, within it they may not. */
+        if (slash) {
+                char *path CLEANUP(cleanup_free) =
+                        mem_strndup(name, MAX((size_t)(slash - name), (size_t)1));
+
+                parent = openat(dirfd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+                if (parent < 0 && errno == ENOENT)
+                        return 0;
+                if (parent < 0)
+                        return err_sys(err, errno, "remove %s", name);
+                r.dirfd = parent;
+        }
+        if (remove_top(&r, slash ? slash + 1 : name) < 0)
                 return err_sys(err, errno, "remove %s", name);
         while (r.moved.n > 0) {
                 char *next CLEANUP(cleanup_free) = VEC_POP(&r.moved);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/cleanup.h"
@@ -74,4 +75,20 @@ TEST(mkdirs)
         CHECK(file_write(AT_FDCWD, file, "", 0, 0600, &err) == 0);
         CHECK(path_mkdirs(bad, 0700, &err) < 0 && strstr(err.msg, "/f/x"));
         CHECK_INT(path_mkdirs("", 0700, &err), -INVALID_ARGUMENT);
+}
+
+/* As with a state folder on the tmpfs of /run: the working directory lies on another file system.
+ */
+TEST(a_tree_on_another_mount_is_removed)
+{
+        char dir[] = "/dev/shm/lighter-path-XXXXXX", deep[64];
+        Err err = {};
+
+        if (!mkdtemp(dir))
+                return; /* no such file system here */
+        snprintf(deep, sizeof(deep), "%s/a/b/c", dir);
+        CHECK(path_mkdirs(deep, 0755, &err) == 0);
+        CHECK(path_remove_tree(AT_FDCWD, dir, &err) == 0);
+        CHECK(access(dir, F_OK) < 0 && errno == ENOENT);
+        CHECK(path_remove_tree(AT_FDCWD, deep, &err) == 0);
 }
