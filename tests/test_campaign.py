@@ -393,6 +393,9 @@ def target(tmp_path):
     d.words = Words(folder, lighter.busybox_rootfs(tmp_path / "rootfs"))
     yield d
     d.cleanup()
+    for group in sorted(pathlib.Path("/sys/fs/cgroup").glob(f"*/lt-{os.getpid()}/**/"), reverse=True):
+        with contextlib.suppress(OSError):
+            group.rmdir()
 
 
 def rss(d):
