@@ -87,7 +87,7 @@ format:
 lint: all
 	ci/need lint
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-		--suppressions-list=ci/cppcheck-suppressions -I src -I $(BUILD) src cmd
+		--suppressions-list=ci/cppcheck-suppressions -I . -I src -I $(BUILD) src cmd
 	clang-tidy --quiet -p $(BUILD) $(filter-out %_test.c,$(filter src/%.c cmd/%.c,$(SOURCES)))
 
 install: all
