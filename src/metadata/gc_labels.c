@@ -6,8 +6,7 @@
  *         containerd.io/gc.expire = TIME                   goes after it
  *         containerd.io/gc.ref.KIND[./X] = NAME            keeps NAME
  *         containerd.io/gc.bref.KIND[./X] = NAME           is kept by NAME
- *         containerd.io/gc.cond.snapshot.SN[/X] = COND|KEY keeps the snapshot while COND holds for
- * it
+ *         containerd.io/gc.cond.snapshot.SN[/X] = COND|KEY keeps the snapshot while COND holds
  *
  * KIND is content, image, container (bref), snapshot.SN, or a collector's; for a snapshot the
  * snapshotter's name ends at a slash. What is written otherwise refers to nothing.
@@ -133,16 +132,17 @@ static int any_holds(const char *conds, const char *end, int64_t age_ns)
         return 0;
 }
 
-/* How long ago the snapshot was used; 0 when it does not say. */
+/* How long ago the snapshot was used; 0 when it does not say, or there is no such snapshotter. */
 static int used_ago(const GcRefs *refs, uint32_t node, int64_t *ret_ns)
 {
         const Time *now = &refs->round->now;
-
         const Store__Snapshot *rec;
         const char *text = NULL;
         DbKey k;
         Time t;
 
+        if (node == GC_NONE)
+                return 0;
         graph_key(&refs->round->graph, node, &k);
         rec = meta_get(refs->txn, &k, &store__snapshot__descriptor);
         if (rec && rec->info)

@@ -17,6 +17,9 @@
 
 /* ---- marking ---- */
 
+#define NAME_25   "abcdefghijklmnopqrstuvwxy"
+#define LONG_NAME NAME_25 NAME_25 NAME_25 NAME_25 NAME_25 NAME_25 NAME_25 NAME_25
+
 static const struct {
         const char *what, *script, *left;
 } cases[] = {
@@ -108,6 +111,8 @@ static const struct {
         {"a condition does not keep its holder",
          "layer s - gc.cond.value-usedat=@-1h gc.root=x; blob a gc.cond.snapshot.native=usedat<2h|s",
          "snap:s"},
+        {"a condition on what no snapshotter is called",
+         "blob a; image i $a gc.cond.snapshot." LONG_NAME "=usedat<2h|s; blob b", "blob:a image:i"},
         {"only in its own namespace", "ns x; blob a; ns n; blob a; ns x; image i $a; ns n", ""},
 };
 
