@@ -8,6 +8,10 @@
  */
 #include "rpc/dispatch_priv.h"
 
+/* Also what fails or has been cancelled, which fills no batch: those before it wait to be durable,
+ * and other writers for their turn. */
+enum { BATCH_CALLS = 256 };
+
 struct RpcBatcher {
         const RpcBatchOps *ops;
         void *ctx;
@@ -56,7 +60,7 @@ static void run_batch(RpcBatcher *b, List *done)
         CallImpl *c;
         int r;
 
-        while (!b->ops->full(batch) && (c = next(b))) {
+        for (int n = 0; n < BATCH_CALLS && !b->ops->full(batch) && (c = next(b)); n++) {
                 call_run_member(c);
                 list_append(done, &c->batch_link);
         }

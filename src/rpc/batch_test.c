@@ -7,15 +7,15 @@
 #include "rpc/message.h"
 
 /* Jobs run when the test says so; a batch is a count of its members. */
-enum { CALLS = 6, FULL = 4 };
+enum { CALLS = 6, MANY = 400, FULL = 4 };
 
 typedef struct Fixture {
         RpcRegistry *registry;
-        Call *calls[CALLS];
+        Call *calls[MANY];
         void (*job)(void *);
         void *job_arg;
         int jobs, answered;
-        int commits, members, in_batch, early, fail;
+        int commits, members, in_batch, early, fail, unfilled;
         Err *batch_err;
 } Fixture;
 
@@ -50,7 +50,9 @@ static void *batch_begin(void *ctx, Err *err)
 
 static int batch_full(const void *batch)
 {
-        return ((const Fixture *)batch)->members == FULL;
+        const Fixture *f = batch;
+
+        return f->members == FULL && !f->unfilled;
 }
 
 static int batch_commit(void *batch)
@@ -92,7 +94,7 @@ static void fixture_init(Fixture *f)
 
 static void fixture_done(Fixture *f)
 {
-        for (int i = 0; i < CALLS; i++) {
+        for (int i = 0; i < MANY; i++) {
                 if (!f->calls[i])
                         continue;
                 rpc_call_detach(f->calls[i], CANCELLED);
@@ -166,6 +168,19 @@ TEST(batch_skips_who_has_left)
         CHECK_INT(f.members, 1);
         CHECK_INT(f.answered, 1);
         CHECK_INT(code_of(&f, 1), OK);
+}
+
+TEST(batch_of_failures_ends)
+{
+        Fixture f CLEANUP(fixture_done) = {.unfilled = 1};
+
+        fixture_init(&f);
+        for (int i = 0; i < MANY; i++)
+                call(&f, i, i == 0 ? "some" : "none");
+        f.job(f.job_arg);
+        CHECK_INT(f.commits, 2); /* the one that succeeded did not wait for all of them */
+        for (int i = 0; i < MANY; i++)
+                CHECK_INT(code_of(&f, i), i == 0 ? OK : NOT_FOUND);
 }
 
 TEST(batch_waits_while_held)
