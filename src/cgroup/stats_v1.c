@@ -237,33 +237,19 @@ static void read_blkio_file(Blkio *b, const char *name, BlkioList list)
                 parse_blkio(b, text, list);
 }
 
-#define BLKIO_LIST(s, field) ((BlkioList){&(s)->n_##field, &(s)->field})
-
+/* The throttling layer alone counts: the files of a weighting scheduler (blkio.sectors_recursive
+ * and its kin) went with CFQ, before our oldest kernel. */
 static void read_blkio(Arena *a, int dir, Cgroups1__Metrics *m)
 {
-        Cgroups1__BlkIOStat *s = pb_make(a, cgroups1__blk_iostat);
-        char *sectors = read_text(a, dir, "blkio.sectors_recursive");
         Blkio b = {a, dir, NULL};
 
-        m->blkio = s;
-        if (!sectors) {
-                /* Without a weighting scheduler only the throttling layer counts. */
-                read_blkio_file(&b, "blkio.throttle.io_service_bytes",
-                                BLKIO_LIST(s, io_service_bytes_recursive));
-                read_blkio_file(&b, "blkio.throttle.io_serviced",
-                                BLKIO_LIST(s, io_serviced_recursive));
-                return;
-        }
-        parse_blkio(&b, sectors, BLKIO_LIST(s, sectors_recursive));
-        read_blkio_file(&b, "blkio.io_service_bytes_recursive",
-                        BLKIO_LIST(s, io_service_bytes_recursive));
-        read_blkio_file(&b, "blkio.io_serviced_recursive", BLKIO_LIST(s, io_serviced_recursive));
-        read_blkio_file(&b, "blkio.io_queued_recursive", BLKIO_LIST(s, io_queued_recursive));
-        read_blkio_file(&b, "blkio.io_service_time_recursive",
-                        BLKIO_LIST(s, io_service_time_recursive));
-        read_blkio_file(&b, "blkio.io_wait_time_recursive", BLKIO_LIST(s, io_wait_time_recursive));
-        read_blkio_file(&b, "blkio.io_merged_recursive", BLKIO_LIST(s, io_merged_recursive));
-        read_blkio_file(&b, "blkio.time_recursive", BLKIO_LIST(s, io_time_recursive));
+        m->blkio = pb_make(a, cgroups1__blk_iostat);
+        read_blkio_file(&b, "blkio.throttle.io_service_bytes",
+                        (BlkioList){&m->blkio->n_io_service_bytes_recursive,
+                                    &m->blkio->io_service_bytes_recursive});
+        read_blkio_file(
+                &b, "blkio.throttle.io_serviced",
+                (BlkioList){&m->blkio->n_io_serviced_recursive, &m->blkio->io_serviced_recursive});
 }
 
 /* ---- hugetlb, rdma ---- */
