@@ -101,8 +101,9 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 {
         Stream *s = stream_of(session, frame->hd.stream_id);
 
-        return s ? stream_header(s, (const char *)name, name_len, (const char *)value, value_len)
-                 : 0;
+        if (s)
+                stream_header(s, (const char *)name, name_len, (const char *)value, value_len);
+        return 0;
 }
 
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)

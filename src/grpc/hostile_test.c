@@ -455,7 +455,7 @@ TEST(hostile_header_bomb)
                 str_add_char(&block, (char)0xbe); /* the newest entry of the table */
         add_frame(&r, HEADERS, END_STREAM | END_HEADERS, 1, block.data, block.len);
         exchange(&r, 200);
-        CHECK(find_frame(&r, RST, 1) || find_frame(&r, GOAWAY, 0));
+        CHECK(find_frame(&r, HEADERS, 1));
         CHECK(still_alive(&f));
 }
 

@@ -139,9 +139,8 @@ typedef struct Stream {
 /* stream.c */
 Stream *stream_new(Conn *c, int32_t id);
 void stream_free(Stream *s);
-/* Each returns 0, or NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE to reset the stream. */
-int stream_header(Stream *s, const char *name, size_t name_len, const char *value,
-                  size_t value_len);
+void stream_header(Stream *s, const char *name, size_t name_len, const char *value,
+                   size_t value_len);
 void stream_begin(Stream *s);
 void stream_data(Stream *s, const uint8_t *p, size_t n);
 void stream_end(Stream *s);

@@ -138,21 +138,21 @@ static void pseudo_header(Request *r, const char *name, size_t n, const char *va
  * nghttp2's own checks of HTTP are off: they refuse the :authority that older Kubernetes components
  * send, a bare path. So the few that matter are here.
  */
-int stream_header(Stream *s, const char *name, size_t n, const char *value, size_t len)
+void stream_header(Stream *s, const char *name, size_t n, const char *value, size_t len)
 {
         Request *r = s->request;
 
         if (!r)
-                return 0; /* trailers of the client: nothing in them concerns us */
+                return; /* trailers of the client: nothing in them concerns us */
         r->size += n + len + 32;
         if (r->size > LIMIT_HEADER_LIST)
-                return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+                return; /* only counted: stream_begin() tells the peer */
 
         if (!nghttp2_check_header_name((const uint8_t *)name, n) ||
             !nghttp2_check_header_value((const uint8_t *)value, len) ||
             is_connection_header(name, n)) {
                 r->malformed = 1;
-                return 0;
+                return;
         }
         if (n > 0 && name[0] == ':')
                 pseudo_header(r, name, n, value, len);
@@ -168,7 +168,6 @@ int stream_header(Stream *s, const char *name, size_t n, const char *value, size
                 keep_first(&r->lease, value, len);
         else if (n > 4 && memcmp(name + n - 4, "-bin", 4) == 0)
                 r->bad_value |= !grpc_is_base64(value, len);
-        return 0;
 }
 
 static void deadline_passed(void *ctx)
@@ -263,6 +262,15 @@ static const char *check_request(const Request *q, uint64_t *ret_timeout, int *r
         return NULL;
 }
 
+static void refuse_size(Stream *s, size_t size)
+{
+        char text[96];
+
+        snprintf(text, sizeof(text), "grpc: received header list larger than max (%zu vs. %d)",
+                 size, LIMIT_HEADER_LIST);
+        stream_fail(s, 431, RESOURCE_EXHAUSTED, text);
+}
+
 void stream_begin(Stream *s)
 {
         Conn *c = s->conn;
@@ -272,6 +280,11 @@ void stream_begin(Stream *s)
         int http, code;
         Err err;
 
+        if (q->size > LIMIT_HEADER_LIST) {
+                refuse_size(s, q->size);
+                request_free(q);
+                return;
+        }
         if (q->malformed || !q->path || !q->method) {
                 s->over = 1;
                 nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, s->id,
