@@ -30,6 +30,8 @@ def test_help_and_version():
 
 @pytest.mark.parametrize("args,code,text", [
     (["nonsense"], 3, "No help topic for 'nonsense'"),
+    (["config", "nonsense"], 3, "No help topic for 'nonsense'"),
+    (["config"], 1, "config: a command is missing"),
     (["--nonsense"], 1, "flag provided but not defined: --nonsense"),
     (["--root"], 1, "flag needs an argument: --root"),
     (["-c", "/nonexistent/x.toml"], 1, "open /nonexistent/x.toml"),

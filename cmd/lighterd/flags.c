@@ -117,6 +117,8 @@ static void set_flag(Flags *flags, size_t which, const char *value)
 
 static int find_command(int argc, char **argv, Flags *ret, Err *err)
 {
+        int known = 0;
+
         for (size_t i = 0; i < ARRAY_LEN(command_table); i++) {
                 const char *const *words = command_table[i].words;
 
@@ -126,8 +128,11 @@ static int find_command(int argc, char **argv, Flags *ret, Err *err)
                         ret->args = argv + (words[1] ? 2 : 1);
                         return 0;
                 }
+                known |= str_eq(argv[0], words[0]);
         }
-        return err_set(err, NOT_FOUND, "No help topic for '%s'", argv[0]);
+        if (known && argc == 1)
+                return err_set(err, INVALID_ARGUMENT, "%s: a command is missing", argv[0]);
+        return err_set(err, NOT_FOUND, "No help topic for '%s'", argv[known]);
 }
 
 int flags_parse(int argc, char **argv, Flags *ret, Err *err)
