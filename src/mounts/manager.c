@@ -28,7 +28,7 @@
 #include "mounts/manager_priv.h"
 #include "rpc/message.h"
 
-enum { NAME_MAX_BYTES = 32768, HOLD_RANDOM = 16 };
+enum { NAME_MAX_BYTES = 32768, HOLD_RANDOM = 16, OPTIONS_SHOWN = 300 };
 
 /* ---- the manager ---- */
 
@@ -253,15 +253,16 @@ static int check(const MountsActivate *what, size_t ours, Err *err)
 }
 
 /* As containerd's logs show a mount; the error is no class of its own there. */
-static int mount_failed(Arena *a, const Mount *m, const char *what, Err *err)
+static int mount_failed(const Mount *m, const char *what, Err *err)
 {
         Err why = *err;
-        char *options = arena_strdup(a, "");
+        Str options CLEANUP(str_done) = {};
 
-        for (size_t i = 0; i < m->n_options; i++)
-                options = arena_printf(a, "%s%s%s", options, i ? " " : "", m->options[i]);
-        return err_set(err, UNKNOWN, "%s {%s %s %s [%.300s]}: %.500s", what, m->type,
-                       m->source ? m->source : "", m->target ? m->target : "", options, why.msg);
+        for (size_t i = 0; i < m->n_options && options.len < OPTIONS_SHOWN; i++)
+                str_addf(&options, "%s%s", i ? " " : "", m->options[i]);
+        return err_set(err, UNKNOWN, "%s {%s %s %s [%.*s]}: %.500s", what, m->type,
+                       m->source ? m->source : "", m->target ? m->target : "", OPTIONS_SHOWN,
+                       str_get(&options), why.msg);
 }
 
 static int mount_at(const MountManager *m, Arena *a, uint64_t id, size_t i, const Mount *mount,
@@ -274,12 +275,12 @@ static int mount_at(const MountManager *m, Arena *a, uint64_t id, size_t i, cons
         if (h) {
                 r = point_note(m, id, i, h->type, err);
                 if (r == 0 && h->mount(mount, point, err) < 0)
-                        r = mount_failed(a, mount, "mount handler failed", err);
+                        r = mount_failed(mount, "mount handler failed", err);
                 return r;
         }
         if (fault_hit() || mkdir(point, 0700) < 0)
                 return err_sys(err, errno, "mkdir %s", point);
-        return mount_one(mount, point, err) < 0 ? mount_failed(a, mount, "mount failed", err) : 0;
+        return mount_one(mount, point, err) < 0 ? mount_failed(mount, "mount failed", err) : 0;
 }
 
 /* Mounts the first `ours`, each at a point of its own, and notes them in the record. */

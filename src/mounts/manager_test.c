@@ -522,6 +522,32 @@ TEST(names_and_numbers_have_limits)
         CHECK(leftovers(&f) == 0);
 }
 
+/* What the peer chose to send costs about as much as it has sent. */
+TEST(long_lists_and_types_cost_little)
+{
+        enum { OPTIONS = 10 * 1000, PREFIXES = 1000 };
+        Fixture f CLEANUP(fixture_done) = {};
+        Types__ActivationInfo *info;
+        Str type CLEANUP(str_done) = {};
+        const char **options;
+        Mount m;
+
+        if (!fixture_init(&f))
+                return;
+        options = arena_array(&f.a, const char *, OPTIONS);
+        for (size_t i = 0; i < OPTIONS; i++)
+                options[i] = "x";
+        m = (Mount){.type = "loop", .source = "/", .options = options, .n_options = OPTIONS};
+        CHECK(activate(&f, "m", &m, 1, 0, &info) == -UNKNOWN);
+        for (size_t i = 0; i < PREFIXES; i++)
+                str_add(&type, "mkdir/");
+        str_add(&type, "bind");
+        m.type = str_get(&type);
+        CHECK(activate(&f, "m", &m, 1, 1, &info) == -INVALID_ARGUMENT);
+        CHECK(f.a.used < 500 * OPTIONS);
+        CHECK(leftovers(&f) == 0);
+}
+
 TEST(labels_are_all_that_changes)
 {
         Fixture f CLEANUP(fixture_done) = {};

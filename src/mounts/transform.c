@@ -31,6 +31,7 @@
 #define PREFIX_MKDIR "X-containerd.mkdir."
 #define PREFIX_MKFS  "X-containerd.mkfs."
 
+enum { PREFIXES_MAX = 16 }; /* each copies the options */
 enum { MKFS_MS = 10 * 60 * 1000, MKFS_OUTPUT = 512, MKFS_FD = 3 };
 
 typedef struct Step {
@@ -412,10 +413,17 @@ int transform_mount(const MountManager *mm, Arena *a, Mount *m,
         const Step s = {mm, a, active, n_active};
         const char *rest = m->type;
         const Transform *t;
+        size_t n = 0;
 
         while ((t = transform_of(rest, &rest))) {
-                int r = t->fn(&s, m, err);
+                int r;
 
+                if (++n > PREFIXES_MAX)
+                        return err_set(err, INVALID_ARGUMENT,
+                                       "mount type \"%.100s...\" has more than %d prefixes: "
+                                       "invalid argument",
+                                       m->type, PREFIXES_MAX);
+                r = t->fn(&s, m, err);
                 if (r < 0)
                         return r;
         }
