@@ -227,7 +227,7 @@ static void work(void *arg)
                 metadata_sync(gc->parts.meta, files_gone, run);
                 return;
         }
-        if (!gc->parts.stopped)
+        if (!__atomic_load_n(&gc->parts.stopped, __ATOMIC_ACQUIRE))
                 log_warn("collection failed; it is tried again", "error", err.msg);
         answer(&run->waiters, run->r);
         loop_post(gc->loop, over, run);
