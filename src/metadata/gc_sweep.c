@@ -67,8 +67,9 @@ typedef struct Batch {
 static int forget_lease(Batch *b, const DbKey *key, uint32_t ns, DbVal v)
 {
         const Leases__Lease *lease = meta_decode(&b->txn, v, &leases__lease__descriptor);
-        DbKey prefix, keys[BATCH_RESOURCES];
-        size_t n = 0;
+        VEC(DbKey) keys = {};
+        DbKey prefix;
+        size_t n;
 
         if (!lease)
                 return 1;
@@ -77,13 +78,17 @@ static int forget_lease(Batch *b, const DbKey *key, uint32_t ns, DbVal v)
                 DbCursor c CLEANUP(db_cursor_done) = {};
 
                 db_cursor_init(&c, &b->txn.db, &prefix);
-                while (n < BATCH_RESOURCES && db_cursor_next(&c)) {
-                        keys[n].n = (uint16_t)c.key.n;
-                        memcpy(keys[n++].data, c.key.data, c.key.n);
+                while (keys.n < BATCH_RESOURCES && db_cursor_next(&c)) {
+                        DbKey k = {.n = (uint16_t)c.key.n};
+
+                        memcpy(k.data, c.key.data, c.key.n);
+                        VEC_PUSH(&keys, k);
                 }
         }
-        for (size_t i = 0; i < n; i++)
-                db_del(&b->txn.db, &keys[i]);
+        VEC_FOREACH (k, &keys)
+                db_del(&b->txn.db, k);
+        n = keys.n;
+        VEC_DONE(&keys);
         if (n == BATCH_RESOURCES)
                 return 0;
         db_del(&b->txn.db, key);
