@@ -387,6 +387,20 @@ def test_repair_killed_at_any_moment(daemon, archive):
         assert set(blobs(c)) == before and images(c) == {"docker.io/library/small:1": archive[1]}
 
 
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+def test_repair_whose_last_sync_fails(daemon, archive):
+    """Once the new database has the old one's place, the old one has the new one's name: it is not tidied away."""
+    daemon.cli("image", "import", archive[0])
+    daemon.stop()
+    folder = os.stat(daemon.root / DB).st_ino
+    argv = [BUILD / "lighterd", "--config", daemon.config, "--root", daemon.root, "--state", daemon.state, "repair", "--anew"]
+    p = lighter.run(["strace", "-f", "-qq", "-o", "/dev/null", "-P", daemon.root, "-e", "inject=fsync:error=EIO", *argv],
+                    check=False, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+    assert p.returncode != 0 and "fsync" in p.stderr, p.stderr
+    assert os.stat(daemon.root / DB).st_ino != folder
+    assert folder in [p.stat().st_ino for p in daemon.root.glob(DB + ".*")]
+
+
 def test_repair_drops_what_points_nowhere(daemon, archive):
     """A blob whose file is gone is forgotten, so that it can be fetched again; everything else stays as it was."""
     daemon.cli("image", "import", archive[0])

@@ -136,14 +136,16 @@ static int move_folders(Repair *rp, const RebuildResult *res, Err *err)
         return r;
 }
 
-/* One step: the new database has the place, the old one has the name of the new. */
-static int exchange(const char *fresh, const char *db, Err *err)
+/* One step: the new database has the place, the old one has the name of the new; from then on, that
+ * is *ret_done, nothing of that name may be removed. */
+static int exchange(const char *fresh, const char *db, int *ret_done, Err *err)
 {
         int flags = access(db, F_OK) == 0 ? RENAME_EXCHANGE : RENAME_NOREPLACE;
         char *parent CLEANUP(cleanup_free) = mem_strndup(db, (size_t)(strrchr(db, '/') - db));
 
         if (fault_hit() || renameat2(AT_FDCWD, fresh, AT_FDCWD, db, flags) < 0)
                 return err_sys(err, errno, "put %s into the place of %s", fresh, db);
+        *ret_done = 1;
         return path_sync_dir(AT_FDCWD, parent, err);
 }
 
@@ -194,7 +196,7 @@ static void print_summary(const Repair *rp, const RebuildResult *res, const char
 static int rebuild(Repair *rp, Verdict verdict, Err *err)
 {
         const char *fresh = arena_printf(&rp->arena, "%s.%s", rp->places.db, rp->stamp);
-        int had = access(rp->places.db, F_OK) == 0;
+        int had = access(rp->places.db, F_OK) == 0, exchanged = 0;
         RebuildResult res;
         int r;
 
@@ -213,12 +215,12 @@ static int rebuild(Repair *rp, Verdict verdict, Err *err)
                 if (r == 0)
                         r = move_folders(rp, &res, err);
                 if (r == 0)
-                        r = exchange(fresh, rp->places.db, err);
+                        r = exchange(fresh, rp->places.db, &exchanged, err);
         }
         if (r < 0) {
                 Err ignored;
 
-                if (!rp->dry_run)
+                if (!rp->dry_run && !exchanged)
                         path_remove_tree(AT_FDCWD, fresh, &ignored);
                 return r;
         }
