@@ -17,6 +17,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -85,18 +86,23 @@ static int write_map(pid_t pid, const char *file, const char *text, Err *err)
 }
 
 /* A copy of this process that only sleeps. By the system call, without a signal at its end: nobody
- * else's waitpid() finds it, and nothing of the C library runs in it. */
+ * else's waitpid() finds it, and nothing of the C library runs in it. It has our descriptors, the
+ * lock on the root among them, so it must not outlive us: it dies with the thread that made it. */
 static pid_t sleeping_child(void)
 {
+        const pid_t parent = getpid();
         sigset_t all, old;
         pid_t pid;
 
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &old);
         pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER, NULL, NULL, NULL, NULL);
-        if (pid == 0)
-                for (;;)
+        if (pid == 0) {
+                syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+                while (syscall(SYS_getppid) == parent)
                         syscall(SYS_pause);
+                syscall(SYS_exit_group, 0);
+        }
         pthread_sigmask(SIG_SETMASK, &old, NULL);
         return pid;
 }
