@@ -197,6 +197,7 @@ def test_signals_that_do_not(daemon):
         daemon.process.send_signal(signo)
     daemon.client().version.Version(lighter.pb("google/protobuf/empty").Empty(), timeout=5)
     lighter.eventually("the report", lambda: 'msg="report"' in daemon.log())
+    assert re.search(r'msg="report" .*grpc_calls=0 tasks=0', daemon.log())
 
 
 def test_systemd_is_told(configured, tmp_path, monkeypatch):

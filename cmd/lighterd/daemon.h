@@ -27,5 +27,7 @@ extern const size_t n_plugin_table;
 
 /* The database, or NULL when it could not be opened. */
 DbEnv *plugins_db(const Daemon *d);
+/* Tasks that are known, of all namespaces. */
+size_t plugins_tasks(const Daemon *d);
 /* Lets go of what outlives the daemon, before the pool ends; on the loop's thread. */
 void plugins_stop(const Daemon *d);

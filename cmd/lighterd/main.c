@@ -211,7 +211,9 @@ static void on_report_signal(void *ctx, int signo)
 
         log_info("report", "grpc_connections", log_num(grpc_server_connections(servers->grpc)),
                  "ttrpc_connections", log_num((int64_t)ttrpc_server_connections(servers->ttrpc)),
-                 "heap_bytes", log_num((int64_t)mem.uordblks));
+                 "grpc_calls", log_num(grpc_server_calls(servers->grpc)), "tasks",
+                 log_num((int64_t)plugins_tasks(servers->daemon)), "heap_bytes",
+                 log_num((int64_t)mem.uordblks));
         if (!db)
                 return;
         db_env_stats(db, &stats);

@@ -404,6 +404,19 @@ DbEnv *plugins_db(const Daemon *d)
         return NULL;
 }
 
+size_t plugins_tasks(const Daemon *d)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; d->plugins && i < plugin_set_count(d->plugins); i++) {
+                PluginInfo info = plugin_set_at(d->plugins, i);
+
+                if (info.instance && str_eq(info.type, PLUGIN_RUNTIME))
+                        n += runtime_count(info.instance);
+        }
+        return n;
+}
+
 void plugins_stop(const Daemon *d)
 {
         for (size_t i = 0; d->plugins && i < plugin_set_count(d->plugins); i++) {

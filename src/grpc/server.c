@@ -209,6 +209,15 @@ int grpc_server_connections(const GrpcServer *s)
         return s->n_conns;
 }
 
+int grpc_server_calls(const GrpcServer *s)
+{
+        int n = 0;
+
+        LIST_FOREACH (c, &s->conns, Conn, link)
+                n += rpc_load_calls(c->load);
+        return n;
+}
+
 int grpc_server_adopt(GrpcServer *s, int fd, Err *err)
 {
         if (s->n_conns >= LIMIT_CONNECTIONS) {

@@ -35,3 +35,4 @@ int grpc_server_adopt(GrpcServer *s, int fd, Err *err);
  * latest after LIMIT_GOAWAY_MS. */
 void grpc_server_drain(GrpcServer *s, void (*done)(void *ctx), void *ctx);
 int grpc_server_connections(const GrpcServer *s);
+int grpc_server_calls(const GrpcServer *s); /* in flight */

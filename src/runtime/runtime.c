@@ -180,6 +180,12 @@ Runtime *runtime_free(Runtime *rt)
         return NULL;
 }
 
+size_t runtime_count(Runtime *rt)
+{
+        LOCKED(&rt->lock);
+        return rt->tasks.n;
+}
+
 const RuntimeTimeouts *runtime_timeouts(const Runtime *rt)
 {
         return &rt->timeouts;

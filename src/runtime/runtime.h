@@ -82,6 +82,8 @@ int runtime_start(Runtime *rt, Err *err);
 void runtime_stop(Runtime *rt);
 /* After runtime_stop() and after the pool has ended. Takes NULL; returns NULL. */
 Runtime *runtime_free(Runtime *rt);
+/* Tasks and sandboxes of all namespaces. */
+size_t runtime_count(Runtime *rt);
 /* With nothing left to its default. */
 const RuntimeTimeouts *runtime_timeouts(const Runtime *rt);
 /* fn runs on a pool thread. */
