@@ -348,7 +348,7 @@ static Node *parse_escape(Parser *ps)
         case 'z':
         case 'b':
         case 'B':
-                c = *ps->p++;
+                c = (unsigned char)*ps->p++;
                 return assert_node(ps, c == 'A'   ? TEXT_BEGIN
                                        : c == 'z' ? TEXT_END
                                        : c == 'b' ? WORD_EDGE

@@ -153,8 +153,8 @@ static int refuse(DbTxn *txn, uint32_t version)
 
 static int has_records(DbTxn *txn)
 {
-        for (uint8_t table = DB_SCHEMA; table <= DB_TABLE_LAST; table++)
-                if (db_any(txn, &(DbKey){.n = 1, .data = {table}}))
+        for (int table = DB_SCHEMA; table <= DB_TABLE_LAST; table++)
+                if (db_any(txn, &(DbKey){.n = 1, .data = {(uint8_t)table}}))
                         return 1;
         return 0;
 }
