@@ -88,7 +88,8 @@ lint: all
 	ci/need lint
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 		--suppressions-list=ci/cppcheck-suppressions -I . -I src -I $(BUILD) src cmd
-	clang-tidy --quiet -p $(BUILD) $(filter-out %_test.c,$(filter src/%.c cmd/%.c,$(SOURCES)))
+	clang-tidy --quiet -p $(BUILD) $(filter-out %_test.c,$(filter src/%.c cmd/%.c,$(SOURCES))) 2>$(BUILD)/lint.log || \
+		{ cat $(BUILD)/lint.log; exit 1; }
 
 install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/lighterd $(BUILD)/lighter $(BUILD)/lighter-stress
