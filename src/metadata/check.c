@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "api/containerd/services/content/v1/content.pb-c.h"
+#include "base/map.h"
 #include "base/mem.h"
 
 enum { LOOK_AGAIN_US = 50 * 1000 };
@@ -138,12 +139,6 @@ static void look_record(Check *c, DbVal key, DbVal value)
         }
 }
 
-static int is_index(DbTable table)
-{
-        return table == DB_SNAPSHOT_CHILDREN || table == DB_BACKEND_CHILDREN ||
-               table == DB_BLOB_OWNERS;
-}
-
 /* A name for each number, before anything else: they are in all that is said later. */
 static void read_namespaces(Check *c)
 {
@@ -164,7 +159,7 @@ static void walk(Check *c)
                 DbKey prefix = {.n = 1, .data = {(uint8_t)table}};
                 DbCursor cur CLEANUP(db_cursor_done) = {};
 
-                if (is_index((DbTable)table))
+                if (record_is_index((DbTable)table))
                         continue;
                 db_cursor_init(&cur, &c->txn, &prefix);
                 while (db_cursor_next(&cur))
@@ -228,7 +223,7 @@ static void check_indexes(Check *c)
         if (c->expected.n)
                 qsort(c->expected.v, c->expected.n, sizeof(Expected), compare_expected);
         for (int table = DB_SCHEMA; table <= DB_TABLE_LAST; table++)
-                if (is_index((DbTable)table))
+                if (record_is_index((DbTable)table))
                         at = walk_index(c, (DbTable)table, at);
         if (c->leases.n)
                 qsort(c->leases.v, c->leases.n, sizeof(Expected), compare_expected);
@@ -284,20 +279,13 @@ static int look(Check *c, DbEnv *env, Err *err)
         return c->o->content_root ? check_disk(c, err) : 0;
 }
 
-static int told(Check *c, const char *text)
-{
-        VEC_FOREACH (f, &c->findings)
-                if (str_eq(f->text, text))
-                        return 1;
-        return 0;
-}
-
 int check_run(const CheckOptions *o, Arena *a, CheckResult *ret, Err *err)
 {
         const DbOptions options = {.read_only = 1};
         DbEnv *env CLEANUP(db_env_closep) = NULL;
         Check first CLEANUP(check_done) = {.o = o, .arena = a};
         Check again CLEANUP(check_done) = {.o = o, .arena = a};
+        Map told CLEANUP(map_done) = {};
         size_t n = 0;
         int r;
 
@@ -314,8 +302,10 @@ int check_run(const CheckOptions *o, Arena *a, CheckResult *ret, Err *err)
         memcpy(ret->records, first.records, sizeof(ret->records));
         db_env_stats(env, &ret->stats);
         ret->findings = arena_array(a, CheckFinding, first.findings.n + 1);
+        VEC_FOREACH (f, &again.findings)
+                map_put(&told, f->text, f);
         VEC_FOREACH (f, &first.findings) {
-                if (!told(&again, f->text))
+                if (!map_find(&told, f->text))
                         continue;
                 ret->findings[n++] = *f;
                 ret->n_errors += !f->harmless;

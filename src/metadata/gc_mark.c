@@ -28,8 +28,6 @@
 
 enum { FOREIGN = 0xe0 }; /* tables of collectors' resources, never in the database */
 
-#define INGEST_LIFE_SEC (24 * 60 * 60)
-
 /* ---- the round ---- */
 
 void round_init(GcRound *r, Gc *gc)
@@ -220,7 +218,7 @@ static int visit(GcRefs *refs, const DbKey *key, int flat)
         return 1;
 }
 
-static uint32_t key_ns(const DbKey *key)
+uint32_t gc_key_ns(const DbKey *key)
 {
         uint32_t ns;
 
@@ -242,7 +240,7 @@ static void visit_all(GcRound *r, MetaTxn *txn)
                 GcRefs refs = {.round = r, .txn = txn, .ref = mark_ref, .node = node};
 
                 graph_key(g, node, &key);
-                refs.ns = key_ns(&key);
+                refs.ns = gc_key_ns(&key);
                 if (visit(&refs, &key, item & 1))
                         for (uint32_t e = graph_at(g, node)->edges; e; e = g->edges.v[e].next)
                                 graph_mark(g, g->edges.v[e].to, 0);
@@ -413,7 +411,7 @@ static void walk_ingests(GcRound *r, const ContentStatus *st, size_t n)
                 if (st[i].expected)
                         graph_edge(&r->graph, node,
                                    round_node(r, number, "content", st[i].expected));
-                if (!st[i].leased && st[i].updated.sec + INGEST_LIFE_SEC > r->now.sec)
+                if (!st[i].leased && st[i].updated.sec + GC_INGEST_LIFE_SEC > r->now.sec)
                         graph_mark(&r->graph, node, 0);
         }
 }
@@ -551,7 +549,7 @@ static void touched(GcRound *r, MetaTxn *txn, const DbKey *key)
                         return;
                 res = meta_decode(txn, v, &leases__resource__descriptor);
                 if (res)
-                        graph_mark(g, round_node(r, key_ns(key), res->type, res->id), 0);
+                        graph_mark(g, round_node(r, gc_key_ns(key), res->type, res->id), 0);
                 return;
         case DB_LEASES:
         case DB_IMAGES:

@@ -53,6 +53,8 @@ static inline GcNode *graph_at(const GcGraph *g, uint32_t node)
 
 /* ---- one collection ---- */
 
+enum { GC_INGEST_LIFE_SEC = 24 * 60 * 60 }; /* of one without a lease, since its last write */
+
 typedef struct GcNs {
         uint32_t number;
         const char *name;
@@ -100,6 +102,7 @@ void round_done(GcRound *r);
 const char *round_ns(const GcRound *r, uint32_t number); /* NULL when unknown */
 /* The table of a collector's resources, by its place in the list. */
 DbTable gc_table(size_t collector);
+uint32_t gc_key_ns(const DbKey *key); /* the namespace's number */
 /* The node of a content digest, an image, ... by kind of resource as leases have it: "content",
  * "images", "ingests", "snapshots/NAME". GC_NONE for another kind. */
 uint32_t round_node(GcRound *r, uint32_t ns, const char *type, const char *id);

@@ -27,7 +27,6 @@
  * themselves when they start; their records cannot outlive the names, because one transaction
  * removes both.
  */
-#include <endian.h>
 #include "metadata/content_priv.h"
 #include "api/containerd/services/images/v1/images.pb-c.h"
 #include "metadata/gc_priv.h"
@@ -39,7 +38,6 @@ enum {
         BATCH_RECORDS = 128,
         BATCH_NS = 1000 * 1000,
         BATCH_RESOURCES = 256, /* of one lease */
-        INGEST_LIFE_SEC = 24 * 60 * 60,
 };
 
 typedef struct Sweep {
@@ -165,8 +163,7 @@ static int forget(Batch *b, uint32_t node)
         if (graph_at(&r->graph, node)->flags & GC_LIVE)
                 return 1;
         graph_key(&r->graph, node, &key);
-        memcpy(&ns, key.data + 1, sizeof(ns));
-        ns = be32toh(ns);
+        ns = gc_key_ns(&key);
         ns_name = round_ns(r, ns);
         if (!ns_name || !db_get(&b->txn.db, &key, &v))
                 return 1;
@@ -288,12 +285,12 @@ static int ingest_stale(void *ctx, const ContentStatus *st, Err *err)
                 return 0;
         if (meta_failed(&txn))
                 return meta_failed(&txn);
-        return (ns && st->leased) || st->updated.sec + INGEST_LIFE_SEC <= r->now.sec;
+        return (ns && st->leased) || st->updated.sec + GC_INGEST_LIFE_SEC <= r->now.sec;
 }
 
 static int sweep_ingests(Sweep *s, Err *err)
 {
-        Time day_ago = {.sec = s->round->now.sec - INGEST_LIFE_SEC};
+        Time day_ago = {.sec = s->round->now.sec - GC_INGEST_LIFE_SEC};
         ContentStore *store = s->parts->blobs->store;
         int removed, r;
 

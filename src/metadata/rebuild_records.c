@@ -64,12 +64,6 @@ static void take(Rebuild *rb, DbVal key, DbVal value)
         VEC_PUSH(&rb->old, rec);
 }
 
-static int is_index(DbTable table)
-{
-        return table == DB_SNAPSHOT_CHILDREN || table == DB_BACKEND_CHILDREN ||
-               table == DB_BLOB_OWNERS;
-}
-
 /* A transaction that has met a broken page reads no more: each table gets one of its own. */
 static int read_table(Rebuild *rb, DbEnv *env, DbTable table, Err *err)
 {
@@ -231,7 +225,7 @@ int rebuild_read_old(Rebuild *rb, Err *err)
 
         r = db_env_open(rb->o->old_db, &options, &env, err);
         for (int table = DB_SCHEMA; r == 0 && table <= DB_TABLE_LAST; table++)
-                if (!is_index((DbTable)table))
+                if (!record_is_index((DbTable)table))
                         r = read_table(rb, env, (DbTable)table, err);
         if (r < 0)
                 return r;

@@ -26,6 +26,13 @@ typedef struct Record {
         const char *name;
 } Record;
 
+/* Whether all it has is made from other records. */
+static inline int record_is_index(DbTable table)
+{
+        return table == DB_SNAPSHOT_CHILDREN || table == DB_BACKEND_CHILDREN ||
+               table == DB_BLOB_OWNERS;
+}
+
 /* NULL, or what is wrong with it: the end of a sentence. What was found out is in *ret all the
  * same; kind is NULL when the key is of no kind. */
 const char *record_read(Arena *a, DbVal key, DbVal value, Record *ret);
