@@ -20,8 +20,8 @@ int path_open_dir(int dirfd, const char *path, mode_t mode, Err *err);
 int path_open_in_root(int root_fd, const char *path, int flags, mode_t mode);
 int path_open_beneath(int root_fd, const char *path, int flags, mode_t mode);
 
-/* rm -rf of one name below dirfd, or of a path; within it never follows symlinks and never crosses a
- * mount point, iterative depth. An absent name is success. */
+/* rm -rf of one name below dirfd, or of a path; within it never follows symlinks and never crosses
+ * a mount point, iterative depth. An absent name is success. */
 int path_remove_tree(int dirfd, const char *name, Err *err);
 /* Opens and fsyncs a folder. */
 int path_sync_dir(int dirfd, const char *path, Err *err);
