@@ -621,10 +621,13 @@ class Ttrpc:
             data += self.s.recv(n - len(data))
         return stream, pb("ttrpc/request").Response.FromString(data)
 
-    def call(self, method, req=b"", service="containerd.task.v3.Task"):
+    def send(self, method, req=b"", service="containerd.task.v3.Task"):
         self.stream += 2
         body = pb("ttrpc/request").Request(service=service, method=method, payload=req).SerializeToString()
         self.s.sendall(struct.pack(">IIBB", len(body), self.stream, 1, 0) + body)
+
+    def call(self, method, req=b"", service="containerd.task.v3.Task"):
+        self.send(method, req, service)
         return self.read()[1]
 
 
@@ -715,6 +718,35 @@ def test_hostile_bytes(bundle):
         assert good.call("State", b"", "containerd.task.v1.Task").status.message == "service containerd.task.v1.Task"
     finally:
         stop_shim(path)
+
+
+def test_a_client_that_leaves_in_the_midst_of_its_calls(bundle, rootfs):
+    """What it has begun is done to the end, with the request that it sent."""
+    doc = json.loads(subprocess.run(["runc", "spec"], cwd=bundle.parent, check=True) and (bundle.parent / "config.json").read_text())
+    doc["process"].update(args=["/bin/sleep", "1000"], terminal=False)
+    doc["linux"]["cgroupsPath"] = "/lighter-test/leaves"
+    (bundle / "config.json").write_text(json.dumps(doc))
+    (bundle / "rootfs").mkdir()
+    path = start_shim(bundle, b"", "leaves").stdout.decode()[7:]
+    task = pb("containerd/task/v3/task")
+    try:
+        mount = pb("containerd/types/types").Mount(type="bind", source=str(rootfs), options=["rbind", "rw"])
+        request = task.CreateTaskRequest(id="leaves", bundle=str(bundle), rootfs=[mount]).SerializeToString()
+        other = Ttrpc(path)
+        connect = task.ConnectRequest(id="leaves").SerializeToString()
+        pid = task.ConnectResponse.FromString(other.call("Connect", connect).payload).shim_pid
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
+        c = Ttrpc(path)
+        c.send("Create", request)
+        eventually("the container is being made", lambda: children.read_text().strip())
+        c.send("Update", task.UpdateTaskRequest(id="leaves", annotations={"x": "y" * 100000}).SerializeToString())
+        c.s.close()
+        assert not other.call("Pids", task.PidsRequest(id="leaves").SerializeToString()).HasField("status")  # waits for both
+        assert task.ConnectResponse.FromString(other.call("Connect", connect).payload).task_pid
+        assert not other.call("Delete", task.DeleteRequest(id="leaves").SerializeToString()).HasField("status")
+    finally:
+        stop_shim(path)
+        subprocess.run(["umount", "-l", bundle / "rootfs"], check=False, capture_output=True)
 
 
 def test_delete_may_be_repeated(bundle):

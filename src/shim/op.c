@@ -121,7 +121,6 @@ static void op_end(Op *op, int r, OpReply *reply, Err *err)
 {
         Container *c = container_ref(op->container);
 
-        op->claimed = op->call && call_claim(op->call);
         if (op->kind->done)
                 r = op->kind->done(op, r, reply, err);
         for (int i = 0; i < OP_FDS; i++)
@@ -317,6 +316,9 @@ int op_submit(const OpKind *kind, Container *c, Process *p, Call *call, const vo
         op->container = container_ref(c);
         op->process = p;
         op->call = call ? call_ref(call) : NULL;
+        /* From now on the call, and with it the request, lives until the op ends. */
+        op->claimed = call && call_claim(call);
+        assert(op->claimed || !req);
         op->req = req;
         op->sock = -1;
         if (kind->now) {

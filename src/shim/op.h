@@ -42,7 +42,7 @@ struct Op {
         Process *process;     /* what it is about; NULL: none */
         Call *call;           /* a reference; NULL: nobody waits */
         const void *req;      /* lives as long as the call */
-        int claimed;          /* the call still waits, and the answer is ours to give */
+        int claimed;          /* the call is ours to end */
         int holds;            /* begin() has set process->held */
         int sock;
         LoopSource *source;
@@ -52,7 +52,7 @@ struct Op {
 int op_submit(const OpKind *kind, Container *c, Process *p, Call *call, const void *req);
 /* The descriptor's new owner is the caller. */
 int op_take_fd(OpReply *r, int slot);
-/* The response message of the op's call, or NULL when nobody waits any more. */
+/* The response message of the op's call, or NULL when it has none that is still there. */
 void *op_response(Op *op);
 /* Starts what may run now. */
 void ops_schedule(Container *c);
