@@ -135,8 +135,9 @@ void deletions_go_on(Process *p);
 void deletions_cancel(Process *p);
 
 /* shim/task.c */
-/* What State answers; borrows from p, times in the arena. */
-void process_describe(const Process *p, Arena *a, Task__StateResponse *ret);
+/* What State answers; borrows from p. exited_at is the caller's, and part of it. */
+void process_describe(const Process *p, Google__Protobuf__Timestamp *exited_at,
+                      Task__StateResponse *ret);
 extern const RpcService task_service_v2, task_service_v3;
 
 /* shim/serve.c */

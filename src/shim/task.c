@@ -29,7 +29,8 @@ static int task_status(const Process *p)
         return by_state[p->state];
 }
 
-void process_describe(const Process *p, Arena *a, Task__StateResponse *ret)
+void process_describe(const Process *p, Google__Protobuf__Timestamp *exited_at,
+                      Task__StateResponse *ret)
 {
         int stopped = p->state == PROC_STOPPED;
 
@@ -42,7 +43,7 @@ void process_describe(const Process *p, Arena *a, Task__StateResponse *ret)
         ret->stderr = p->stdio.err;
         ret->terminal = p->stdio.terminal;
         ret->exit_status = stopped ? (uint32_t)p->exit_status : 0;
-        ret->exited_at = message_make(a, google__protobuf__timestamp);
+        ret->exited_at = exited_at;
         ret->exited_at->seconds = stopped ? p->exited_at.sec : TIME_YEAR1.sec;
         ret->exited_at->nanos = stopped ? p->exited_at.nsec : 0;
         ret->exec_id = p->exec_id;
@@ -55,7 +56,7 @@ static int task_state(Call *call, const Task__StateRequest *req, Task__StateResp
 
         if (r < 0)
                 return r;
-        process_describe(p, call->arena, rsp);
+        process_describe(p, message_make(call->arena, google__protobuf__timestamp), rsp);
         return 0;
 }
 
