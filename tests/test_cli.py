@@ -170,6 +170,13 @@ def test_help_everywhere():
     assert "$LIGHTER_ADDRESS" in top.stdout and lone().stdout == top.stdout
 
 
+def test_what_is_not_there_points_to_the_list(bare):
+    for group, *rest in (("tasks", "kill", "nosuch"), ("containers", "info", "nosuch"), ("containers", "rm", "nosuch"),
+                         ("snapshots", "info", "nosuch"), ("content", "get", "sha256:" + "0" * 64), ("leases", "rm", "nosuch")):
+        err = bare.fails(group, *rest)
+        assert "not found" in err and f"`lighter {group} ls` lists what there is" in err, err
+
+
 def test_generated_texts(tmp_path):
     assert ".SH COMMANDS" in lone("gen", "man").stdout
     script = tmp_path / "l.bash"

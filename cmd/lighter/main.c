@@ -7,6 +7,7 @@
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 #include "base/log.h"
 #include "cmd/lighter/cli.h"
@@ -21,6 +22,18 @@ static int report(const Err *err)
         text_escape(&s, err->msg);
         fprintf(stderr, "lighter: %s\n", str_get(&s));
         return 1;
+}
+
+/* What somebody has named and is not there, the list beside the command may show. */
+static void point_to_list(const Args *args, Err *err)
+{
+        const Command *group = args->depth > 2 ? args->path[args->depth - 2] : NULL;
+        size_t n = strlen(err->msg);
+
+        if (err->code == NOT_FOUND && group && args_command(args)->what &&
+            command_find(group, "ls"))
+                snprintf(err->msg + n, sizeof(err->msg) - n,
+                         "; `lighter %s ls` lists what there is", group->name);
 }
 
 static int show_help(const Args *args)
@@ -53,7 +66,9 @@ int main(int argc, char **argv)
                 r = args_command(&args)->run(&cli, &args, &err);
         client_free(cli.client);
         arena_done(&cli.arena);
-        if (r < 0)
+        if (r < 0) {
+                point_to_list(&args, &err);
                 return report(&err);
+        }
         return cli_flush(&err) < 0 ? report(&err) : r;
 }
