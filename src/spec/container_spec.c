@@ -149,6 +149,10 @@ static json_t *default_process(void)
                          1024);
 }
 
+/* The lowest that has all we write: Debian's crun 1.8 knows no other, and to runc it is the same.
+ */
+#define OCI_VERSION "1.0.2"
+
 json_t *container_spec_new(const char *ns, const char *id)
 {
         static const char *const namespaces[] = {"pid", "ipc", "uts", "mount", "network"};
@@ -160,9 +164,9 @@ json_t *container_spec_new(const char *ns, const char *id)
         for (size_t i = 0; i < ARRAY_LEN(namespaces); i++)
                 json_array_append_new(list, json_pack("{s:s}", "type", namespaces[i]));
         return json_pack("{s:s, s:o, s:{s:s}, s:o, s:{s:s, s:o, s:{s:o}, s:o, s:o}}", "ociVersion",
-                         "1.3.0", "process", default_process(), "root", "path", "rootfs", "mounts",
-                         mounts, "linux", "cgroupsPath", cgroup, "namespaces", list, "resources",
-                         "devices", default_device_rules(), "maskedPaths",
+                         OCI_VERSION, "process", default_process(), "root", "path", "rootfs",
+                         "mounts", mounts, "linux", "cgroupsPath", cgroup, "namespaces", list,
+                         "resources", "devices", default_device_rules(), "maskedPaths",
                          spec_strings(masked_paths), "readonlyPaths", spec_strings(readonly_paths));
 }
 

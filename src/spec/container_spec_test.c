@@ -40,7 +40,7 @@ TEST(the_default_spec)
         json_t *spec CLEANUP(json_decrefp) = container_spec_new("default", "c1");
         const json_t *lx = json_object_get(spec, "linux");
 
-        CHECK_STR(json_string_value(json_object_get(spec, "ociVersion")), "1.3.0");
+        CHECK_STR(json_string_value(json_object_get(spec, "ociVersion")), "1.0.2");
         CHECK_STR(str_at(spec, "root", "path"), "rootfs");
         CHECK_STR(json_string_value(json_object_get(lx, "cgroupsPath")), "/default/c1");
         CHECK_INT(json_array_size(json_object_get(spec, "mounts")), 7);
