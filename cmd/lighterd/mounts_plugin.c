@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/vec.h"
 #include "mount/mount_pb.h"
-#include "mounts/manager.h"
+#include "runtime/mounts.h"
 #include "plugins.h"
 #include "services/mounts.h"
 

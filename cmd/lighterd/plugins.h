@@ -35,7 +35,7 @@ int gc_init(PluginContext *pc, void **ret, Err *err);
 void gc_close(void *instance);
 
 /* cmd/lighterd/mounts_plugin.c: the instances are a MountHandler and a MountManager
- * (mounts/manager.h) */
+ * (runtime/mounts.h) */
 extern const ConfigSchema mount_manager_schema;
 int mount_handler_erofs_init(PluginContext *pc, void **ret, Err *err);
 int mount_handler_loop_init(PluginContext *pc, void **ret, Err *err);

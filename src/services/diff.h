@@ -5,7 +5,7 @@
 #include <limits.h>
 #include "config/config.h"
 #include "metadata/content.h"
-#include "mounts/manager.h"
+#include "runtime/mounts.h"
 #include "rpc/service.h"
 
 /* How the references of Diff begin that no client has named. */

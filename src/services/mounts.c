@@ -6,7 +6,7 @@
 #include "api/google/protobuf/empty.pb-c.h"
 #include "base/vec.h"
 #include "mount/mount_pb.h"
-#include "mounts/manager.h"
+#include "runtime/mounts.h"
 #include "rpc/message.h"
 
 static int activate(Call *c, const Mounts__ActivateRequest *req, Mounts__ActivateResponse *rsp)

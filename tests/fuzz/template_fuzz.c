@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
-#include "mounts/manager_priv.h"
+#include "runtime/mounts_priv.h"
 
 enum { LIMIT = 4096 };
 

@@ -25,7 +25,7 @@
 #include "base/vec.h"
 #include "metadata/metadata.h"
 #include "mount/mount_pb.h"
-#include "mounts/manager_priv.h"
+#include "runtime/mounts_priv.h"
 #include "rpc/message.h"
 
 enum { NAME_MAX_BYTES = 32768, HOLD_RANDOM = 16, OPTIONS_SHOWN = 300 };

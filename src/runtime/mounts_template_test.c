@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/cleanup.h"
 #include "base/test.h"
-#include "mounts/manager_priv.h"
+#include "runtime/mounts_priv.h"
 
 typedef struct Fixture {
         Arena a;

@@ -13,7 +13,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/str.h"
-#include "mounts/manager_priv.h"
+#include "runtime/mounts_priv.h"
 
 enum { ARGS_MAX = 2 };
 

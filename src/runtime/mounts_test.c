@@ -12,7 +12,7 @@
 #include "base/path.h"
 #include "base/test.h"
 #include "mount/mountinfo.h"
-#include "mounts/manager_priv.h"
+#include "runtime/mounts_priv.h"
 #include "rpc/message.h"
 
 typedef struct Fixture {

@@ -26,7 +26,7 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "base/str.h"
-#include "mounts/manager_priv.h"
+#include "runtime/mounts_priv.h"
 #include "rpc/message.h"
 
 enum { RECORD_MAX = LIMIT_GRPC_MESSAGE, RECORD_SLACK = 64 * 1024, TYPE_MAX = 256, BOOT_MAX = 64 };

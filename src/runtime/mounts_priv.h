@@ -7,7 +7,7 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "base/map.h"
-#include "mounts/manager.h"
+#include "runtime/mounts.h"
 
 enum { MOUNTS_MAX = 255 };
 

@@ -16,7 +16,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "mount/loop.h"
-#include "mounts/manager_priv.h"
+#include "runtime/mounts_priv.h"
 
 enum { DEVICES_MAX = 64 };
 

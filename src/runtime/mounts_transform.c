@@ -26,7 +26,7 @@
 #include "base/path.h"
 #include "base/proc.h"
 #include "base/str.h"
-#include "mounts/manager_priv.h"
+#include "runtime/mounts_priv.h"
 
 #define PREFIX_MKDIR "X-containerd.mkdir."
 #define PREFIX_MKFS  "X-containerd.mkfs."
